@@ -1,0 +1,5 @@
+.PHONY: test
+test:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked
