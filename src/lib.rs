@@ -8,4 +8,7 @@
 //! The modules, in reading order; each imports only those above it:
 //!
 //! - [`types`]: the vendor's words as types; secrets that cannot be printed.
+//! - [`admission`]: the decision, pure: one registration as a state machine, the policy, the roster.
 pub mod types;
+
+pub mod admission;
