@@ -8,6 +8,8 @@
 pub mod policy;
 pub mod roster;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 mod turn;
 

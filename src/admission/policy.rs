@@ -12,7 +12,7 @@ use crate::types::UserId;
 pub enum Mode {
     /// Counts ahead, makes room, and retries once after a limit error.
     Enforce,
-    /// Never counts ahead and ignores `max_users`; makes room only after `SnapTrade` itself refused.
+    /// Never counts ahead and ignores `max_users`; makes room only after SnapTrade itself refused.
     OnLimitError,
     /// Decides and records as `Enforce` would, and deletes nobody.
     Observe,
@@ -23,7 +23,7 @@ pub enum Mode {
 /// What becomes of a registration when the users could not be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnListError {
-    /// Forward it as it is; `SnapTrade` decides.
+    /// Forward it as it is; SnapTrade decides.
     Forward,
     /// Refuse it with 503.
     Reject,

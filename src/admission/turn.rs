@@ -13,7 +13,7 @@ use crate::types::UserId;
 /// The longest pause between two looks at a list that is to change.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// How many users that `SnapTrade` refuses to delete are passed over in one admission.
+/// How many users that SnapTrade refuses to delete are passed over in one admission.
 const REFUSALS_MAX: usize = 3;
 
 /// One call of [`Admission::on`]: the machine and all it may look at.
