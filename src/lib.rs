@@ -8,4 +8,6 @@
 //! The modules, in reading order; each imports only those above it:
 //!
 //! - [`types`]: the vendor's words as types; secrets that cannot be printed.
+//! - [`snaptrade`]: the vendor's wire: calls, signatures, what replies mean.
+pub mod snaptrade;
 pub mod types;
