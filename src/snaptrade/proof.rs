@@ -137,7 +137,7 @@ mod tests {
     use crate::types::ConsumerKey;
 
     const NOW: Timestamp = Timestamp(1_700_000_000);
-    const AGE: Duration = Duration::from_secs(300);
+    const AGE: Duration = Duration::from_mins(5);
     const PATH: &str = "/snapTrade/registerUser";
     const QUERY: &str = "clientId=ACME&timestamp=1700000000";
     const BODY: &[u8] = br#"{"userId":"new"}"#;
