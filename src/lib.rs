@@ -1,13 +1,18 @@
-//! A reverse proxy that runs beside an application that talks to `SnapTrade`.
+//! A reverse proxy that runs beside an application that talks to SnapTrade.
 //!
 //! The application changes one thing, its base URL. Every call passes through untouched, except one: when the
 //! application registers a user, the sidecar first makes sure that there is room under the key's limit, by
 //! deleting the user that its policy says can go, then forwards the registration, and retries it once if
-//! `SnapTrade` still answers that the limit is reached.
+//! SnapTrade still answers that the limit is reached.
 //!
 //! The modules, in reading order; each imports only those above it:
 //!
 //! - [`types`]: the vendor's words as types; secrets that cannot be printed.
-//! - [`snaptrade`]: the vendor's wire: calls, signatures, what replies mean.
-pub mod snaptrade;
+//! - [`snaptrade`]: the vendor's wire: which call is this, who signed it, what does a reply mean.
+//! - [`admission`]: the decision, pure: one registration as a state machine, the policy, the roster.
+
 pub mod types;
+
+pub mod snaptrade;
+
+pub mod admission;

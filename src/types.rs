@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// The id that the application chose for one of its users, as `SnapTrade` lists it. Any string.
+/// The id that the application chose for one of its users, as SnapTrade lists it. Any string.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(Arc<str>);
 
@@ -31,7 +31,7 @@ impl fmt::Debug for UserId {
     }
 }
 
-/// The public half of a `SnapTrade` API key.
+/// The public half of a SnapTrade API key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId(Arc<str>);
 
@@ -78,7 +78,7 @@ macro_rules! secret {
 }
 
 secret!(
-    /// The secret half of a `SnapTrade` API key; it signs requests.
+    /// The secret half of a SnapTrade API key; it signs requests.
     ConsumerKey
 );
 secret!(

@@ -1,0 +1,258 @@
+//! One managed registration as a pure state machine.
+//!
+//! [`Admission::on`] takes an event and the time, and returns the next [`Step`]. It does no IO, reads no clock and
+//! draws no randomness: whoever drives it (the guard in production, a simulation in the tests) performs the step and
+//! reports what happened as the next event. The [`Roster`] is what the tenant's lock protects, and is passed in by
+//! the lock's holder.
+
+pub mod policy;
+pub mod roster;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+use std::time::{Duration, Instant};
+
+use crate::types::UserId;
+use policy::{Mode, OnListError, Policy};
+use roster::Roster;
+use turn::Turn;
+
+/// The first pause between two looks at a list that is to change.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// What a tenant's owner laid down.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub mode: Mode,
+    pub max_users: usize,
+    pub on_list_error: OnListError,
+    pub policy: Policy,
+    pub max_per_registration: usize,
+    /// How long a deletion is awaited, and a tombstone stays fresh.
+    pub settle_timeout: Duration,
+    /// From arrival; past it nothing more is waited for.
+    pub admission_timeout: Duration,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The tenant's lock is held.
+    Begun,
+    /// `listUsers` answered with these entries, or not usefully.
+    Listed(Option<Vec<UserId>>),
+    /// The intent to delete is journaled, or could not be.
+    IntentRecorded(bool),
+    Deleted(Deletion),
+    Replied(Reply),
+    /// A pause is over.
+    Woken,
+}
+
+/// What `deleteUser` answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    Accepted,
+    /// A plain no to this user (403, 404): the next in order may be tried.
+    Refused,
+    /// A no that no other user would change, or the call never left.
+    Rejected,
+    /// Timeout, reset, 429, 5xx: it may or may not happen.
+    Unclear,
+}
+
+/// What `registerUser` answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    Registered,
+    LimitReached,
+    /// Any other clear answer; it is the caller's.
+    Other,
+    /// Timeout, reset, 5xx: the user may or may not exist now.
+    Unclear,
+}
+
+/// What holds at the moment of an event, whatever the event is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    pub caller_gone: bool,
+    /// The program is shutting down.
+    pub stopping: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    List,
+    Pause(Duration),
+    RecordIntent(UserId),
+    Delete(UserId),
+    /// Send the registration; `retry` is its second and last time.
+    Forward {
+        retry: bool,
+    },
+    Finish(Ending),
+}
+
+/// How an admission ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The caller gets the last answer to its registration.
+    Answered,
+    /// The users could not be counted, and the tenant's owner wants a refusal then.
+    Refused,
+    /// The caller left before anything irreversible was done; nothing was.
+    Abandoned,
+}
+
+/// Why the sidecar did not (or no longer) make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    AlreadyListed,
+    NoUserId,
+    ListFailed,
+    TooManyOver,
+    NobodyEvictable,
+    DeletionUnsettled,
+    DeletionRejected,
+    NotJournaled,
+    TimedOut,
+    CallerGone,
+    Stopping,
+    Observed,
+}
+
+impl Reason {
+    /// As it stands in headers and logs.
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::AlreadyListed => "already-listed",
+            Self::NoUserId => "no-user-id",
+            Self::ListFailed => "list-failed",
+            Self::TooManyOver => "too-many-over-limit",
+            Self::NobodyEvictable => "nobody-evictable",
+            Self::DeletionUnsettled => "deletion-unsettled",
+            Self::DeletionRejected => "deletion-rejected",
+            Self::NotJournaled => "not-journaled",
+            Self::TimedOut => "timed-out",
+            Self::CallerGone => "caller-gone",
+            Self::Stopping => "shutting-down",
+            Self::Observed => "observe",
+        }
+    }
+}
+
+/// Something worth recording that an event brought about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    Evicted(UserId),
+    EvictionRefused(UserId),
+    EvictionFailed(UserId),
+    /// The intent was recorded, but its deletion was not sent.
+    EvictionWithdrawn(UserId),
+    /// What `observe` would have deleted.
+    WouldEvict(UserId),
+    TombstonesCount,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Queued,
+    Looking,
+    Pausing,
+    Intending(UserId),
+    Deleting(UserId),
+    Sending,
+    Finished,
+}
+
+/// What a limit error left behind.
+#[derive(Clone, Copy, Debug, Default)]
+struct AfterLimit {
+    /// How many tombstones there were when waiting for them began.
+    buried: Option<usize>,
+    /// Somebody was evicted since.
+    evicted: bool,
+}
+
+/// One registration on its way.
+#[derive(Debug)]
+pub struct Admission {
+    newcomer: Option<UserId>,
+    arrived: Instant,
+    state: State,
+    pause: Duration,
+    evicted: Vec<UserId>,
+    refused: Vec<UserId>,
+    deletion_sent: bool,
+    limit: Option<AfterLimit>,
+    retried: bool,
+    reason: Option<Reason>,
+    notes: Vec<Note>,
+}
+
+impl Admission {
+    /// `newcomer` is the id to be registered, if the body had a usable one.
+    pub fn new(newcomer: Option<UserId>, arrived: Instant) -> Self {
+        Self {
+            newcomer,
+            arrived,
+            state: State::Queued,
+            pause: PAUSE_MIN,
+            evicted: Vec::new(),
+            refused: Vec::new(),
+            deletion_sent: false,
+            limit: None,
+            retried: false,
+            reason: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Those whose deletion is confirmed, in order.
+    pub fn evicted(&self) -> &[UserId] {
+        &self.evicted
+    }
+
+    pub fn retried(&self) -> bool {
+        self.retried
+    }
+
+    pub fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    /// What is worth recording since the last call.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Takes in an event. `now` never goes backwards.
+    pub fn on(
+        &mut self,
+        event: Event,
+        now: Instant,
+        here: Circumstances,
+        terms: &Terms,
+        roster: &mut Roster,
+    ) -> Step {
+        let mut turn = Turn {
+            admission: self,
+            now,
+            here,
+            terms,
+            roster,
+        };
+        match event {
+            Event::Begun => turn.begin(),
+            Event::Listed(entries) => turn.listed(entries),
+            Event::IntentRecorded(recorded) => turn.intent_recorded(recorded),
+            Event::Deleted(deletion) => turn.deleted(deletion),
+            Event::Replied(reply) => turn.replied(reply),
+            Event::Woken => turn.look(),
+        }
+    }
+}

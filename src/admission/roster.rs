@@ -1,0 +1,238 @@
+//! What is known of a tenant's users under its lock, and for how long it may be relied on.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::policy::Candidate;
+use crate::types::UserId;
+
+/// A list older than this is no ground for an eviction (R3).
+pub const LIST_AGE_MAX: Duration = Duration::from_secs(2);
+
+/// How `listUsers` marks an id whose deletion is queued.
+const TOMBSTONE_SUFFIX: &str = "_deleted";
+
+/// A deletion that was sent and is not yet known to have happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    pub victim: UserId,
+    pub since: Instant,
+}
+
+/// A user that we registered ourselves.
+#[derive(Clone, Copy, Debug)]
+struct Registered {
+    at: Instant,
+    /// A list has named it since; from then on the lists are right about it.
+    listed: bool,
+}
+
+/// The roster of one tenant. It is owned by whoever holds the tenant's lock.
+#[derive(Debug, Default)]
+pub struct Roster {
+    /// The last confirmed list of this hold of the lock, with our own confirmed changes applied.
+    listed: Option<(Instant, Vec<UserId>)>,
+    first_seen: HashMap<UserId, Instant>,
+    registered: HashMap<UserId, Registered>,
+    removed: HashMap<UserId, Instant>,
+    empty_since: Option<Instant>,
+    /// At most one (R10).
+    pub unresolved: Option<Unresolved>,
+    /// Learnt from a limit error: on this key a tombstone takes a slot.
+    pub tombstones_count: bool,
+}
+
+impl Roster {
+    /// Takes in a reply of `listUsers`. Fails, and changes nothing that an eviction could rest on, if it is
+    /// empty although users were known: such a list is believed only once it has stayed empty for `settle`.
+    pub fn take(&mut self, entries: Vec<UserId>, now: Instant, settle: Duration) -> Result<(), EmptyList> {
+        self.listed = None;
+        if entries.is_empty() && !self.first_seen.is_empty() {
+            let since = *self.empty_since.get_or_insert(now);
+            if now.duration_since(since) < settle {
+                return Err(EmptyList);
+            }
+        } else {
+            self.empty_since = None;
+        }
+        self.removed.retain(|_, at| now.duration_since(*at) < settle);
+        let entries = self.with_own_changes(entries, now, settle);
+        self.first_seen.retain(|id, _| entries.contains(id));
+        for id in &entries {
+            self.first_seen.entry(id.clone()).or_insert(now);
+        }
+        self.listed = Some((now, entries));
+        Ok(())
+    }
+
+    /// `listUsers` may lag: a user that we just registered counts, one that we just saw go does not.
+    fn with_own_changes(&mut self, mut entries: Vec<UserId>, now: Instant, settle: Duration) -> Vec<UserId> {
+        entries.retain(|id| !self.removed.contains_key(id));
+        for (id, user) in &mut self.registered {
+            if entries.contains(id) {
+                user.listed = true;
+            } else if !user.listed && now.duration_since(user.at) < settle {
+                entries.push(id.clone());
+            }
+        }
+        self.registered.retain(|id, _| entries.contains(id));
+        entries
+    }
+
+    /// Whether an eviction may rest on the list as it is.
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        self.listed
+            .as_ref()
+            .is_some_and(|(at, _)| now.duration_since(*at) <= LIST_AGE_MAX)
+    }
+
+    /// A call had an unclear outcome, or the lock is given up: the list proves nothing from here on.
+    pub fn forget_list(&mut self) {
+        self.listed = None;
+    }
+
+    pub fn registered(&mut self, id: &UserId, now: Instant) {
+        self.removed.remove(id);
+        self.registered.insert(
+            id.clone(),
+            Registered {
+                at: now,
+                listed: false,
+            },
+        );
+        self.first_seen.entry(id.clone()).or_insert(now);
+        if let Some((_, entries)) = &mut self.listed
+            && !entries.contains(id)
+        {
+            entries.push(id.clone());
+        }
+    }
+
+    /// The user is known to be gone: we saw its deletion confirmed, or the application deleted it itself.
+    pub fn removed(&mut self, id: &UserId, now: Instant) {
+        self.removed.insert(id.clone(), now);
+        self.registered.remove(id);
+        self.first_seen.remove(id);
+        if let Some((_, entries)) = &mut self.listed {
+            entries.retain(|entry| entry != id);
+        }
+    }
+
+    pub fn lists(&self, id: &UserId) -> bool {
+        self.entries().contains(id)
+    }
+
+    fn entries(&self) -> &[UserId] {
+        self.listed.as_ref().map_or(&[], |(_, entries)| entries)
+    }
+
+    /// The live users, in the list's order.
+    pub fn bare(&self) -> impl Iterator<Item = &UserId> {
+        self.entries().iter().filter(|id| !is_tombstone(id))
+    }
+
+    /// The tombstones first seen less than `settle` ago. An older one may be a real id that ends so, and is
+    /// neither waited for, counted nor evicted.
+    pub fn fresh_tombstones(&self, now: Instant, settle: Duration) -> usize {
+        let fresh = |id: &&UserId| {
+            is_tombstone(id)
+                && self
+                    .first_seen
+                    .get(*id)
+                    .is_some_and(|at| now.duration_since(*at) < settle)
+        };
+        self.entries().iter().filter(fresh).count()
+    }
+
+    /// All tombstones, fresh or not.
+    pub fn tombstones(&self) -> usize {
+        self.entries().iter().filter(|id| is_tombstone(id)).count()
+    }
+
+    /// The live users as the policy sees them, without those that no list has named yet: their deletion could not
+    /// be confirmed.
+    pub fn candidates(&self, now: Instant) -> Vec<Candidate> {
+        let listed = |id: &&UserId| self.registered.get(*id).is_none_or(|user| user.listed);
+        self.bare()
+            .filter(listed)
+            .map(|id| Candidate {
+                id: id.clone(),
+                age: self.registered.get(id).map(|user| now.duration_since(user.at)),
+                seen_for: self
+                    .first_seen
+                    .get(id)
+                    .map(|at| now.duration_since(*at))
+                    .unwrap_or_default(),
+            })
+            .collect()
+    }
+}
+
+fn is_tombstone(id: &UserId) -> bool {
+    id.as_str()
+        .strip_suffix(TOMBSTONE_SUFFIX)
+        .is_some_and(|stem| !stem.is_empty())
+}
+
+/// `listUsers` named nobody although users were known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmptyList;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_secs(20);
+
+    fn ids(names: &[&str]) -> Vec<UserId> {
+        names.iter().map(UserId::new).collect()
+    }
+
+    fn bare(roster: &Roster) -> Vec<&str> {
+        roster.bare().map(UserId::as_str).collect()
+    }
+
+    #[test]
+    fn r3_a_list_is_fresh_for_two_seconds_and_gone_with_the_lock() {
+        let (mut roster, now) = (Roster::default(), Instant::now());
+        roster.take(ids(&["a"]), now, SETTLE).unwrap();
+        assert!(roster.is_fresh(now + LIST_AGE_MAX));
+        assert!(!roster.is_fresh(now + LIST_AGE_MAX + Duration::from_millis(1)));
+        roster.forget_list();
+        assert!(!roster.is_fresh(now));
+    }
+
+    #[test]
+    fn r3_own_changes_count_although_the_list_lags() {
+        let (mut roster, now) = (Roster::default(), Instant::now());
+        roster.take(ids(&["a", "b"]), now, SETTLE).unwrap();
+        roster.registered(&UserId::new("c"), now);
+        roster.removed(&UserId::new("a"), now);
+        roster.take(ids(&["a", "b"]), now, SETTLE).unwrap();
+        assert_eq!(bare(&roster), ["b", "c"]);
+        roster.take(ids(&["a", "b"]), now + SETTLE, SETTLE).unwrap();
+        assert_eq!(bare(&roster), ["a", "b"]);
+    }
+
+    #[test]
+    fn r3_an_empty_list_is_believed_only_after_the_settle_time() {
+        let (mut roster, now) = (Roster::default(), Instant::now());
+        assert!(roster.take(ids(&[]), now, SETTLE).is_ok());
+        roster.take(ids(&["a"]), now, SETTLE).unwrap();
+        assert!(roster.take(ids(&[]), now, SETTLE).is_err());
+        assert!(!roster.is_fresh(now));
+        assert!(roster.take(ids(&[]), now + SETTLE, SETTLE).is_ok());
+    }
+
+    #[test]
+    fn a_tombstone_is_fresh_for_the_settle_time_only() {
+        let (mut roster, now) = (Roster::default(), Instant::now());
+        for at in [now, now + SETTLE] {
+            roster
+                .take(ids(&["a", "b_deleted", "_deleted"]), at, SETTLE)
+                .unwrap();
+            assert_eq!(bare(&roster), ["a", "_deleted"]);
+            assert_eq!(roster.fresh_tombstones(at, SETTLE), usize::from(at == now));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A model of SnapTrade, of the application's callers and of other hands, driven by one seed.
+
+use std::time::{Duration, Instant};
+
+use crate::admission::{Deletion, Reply};
+use crate::types::UserId;
+
+/// Splitmix64: small, seedable, good enough to choose among branches.
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub(super) fn pick<T: Copy, const N: usize>(&mut self, among: [T; N]) -> T {
+        among[usize::try_from(self.below(N as u64)).expect("below an array's length")]
+    }
+
+    pub(super) fn millis(&mut self, bound: u64) -> Duration {
+        Duration::from_millis(self.below(bound))
+    }
+
+    pub(super) fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+}
+
+/// How this seed's SnapTrade behaves.
+#[derive(Clone, Debug)]
+pub(super) struct Nature {
+    pub(super) limit: usize,
+    pub(super) tombstones_count: bool,
+    /// How long a deleted id stays as it is, and then as a tombstone.
+    pub(super) delete_lag: Duration,
+    pub(super) settle: Duration,
+    /// How long a new user is missing from the list.
+    pub(super) list_lag: Duration,
+    /// Percent of calls that go wrong.
+    pub(super) faults: u64,
+    /// Percent of moments at which another hand adds or removes a user.
+    pub(super) other_hands: u64,
+}
+
+#[derive(Debug)]
+struct User {
+    id: UserId,
+    listed_from: Instant,
+    deleted_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) nature: Nature,
+    users: Vec<User>,
+    pub(super) now: Instant,
+    pub(super) most_live: usize,
+    strangers: usize,
+}
+
+impl World {
+    pub(super) fn new(nature: Nature, now: Instant, ids: impl Iterator<Item = UserId>) -> Self {
+        let users = ids
+            .map(|id| User {
+                id,
+                listed_from: now,
+                deleted_at: None,
+            })
+            .collect();
+        Self {
+            nature,
+            users,
+            now,
+            most_live: 0,
+            strangers: 0,
+        }
+    }
+
+    pub(super) fn pass(&mut self, time: Duration, dice: &mut Dice) {
+        self.now += time;
+        let gone = self.nature.delete_lag + self.nature.settle;
+        let now = self.now;
+        self.users
+            .retain(|user| user.deleted_at.is_none_or(|at| now < at + gone));
+        if dice.percent(self.nature.other_hands) {
+            if dice.percent(50) && self.live() < self.nature.limit {
+                self.strangers += 1;
+                self.add(UserId::new(format!("stranger-{}", self.strangers)));
+            } else if let Some(user) = self.users.iter_mut().find(|user| user.deleted_at.is_none()) {
+                user.deleted_at = Some(now);
+            }
+        }
+    }
+
+    fn add(&mut self, id: UserId) {
+        self.users.push(User {
+            id,
+            listed_from: self.now + self.nature.list_lag,
+            deleted_at: None,
+        });
+        self.most_live = self.most_live.max(self.live());
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.users.iter().filter(|user| user.deleted_at.is_none()).count()
+    }
+
+    pub(super) fn is_live(&self, id: &UserId) -> bool {
+        self.users
+            .iter()
+            .any(|user| user.id == *id && user.deleted_at.is_none())
+    }
+
+    pub(super) fn list(&self, dice: &mut Dice) -> Option<Vec<UserId>> {
+        if dice.percent(self.nature.faults) {
+            return dice.percent(20).then(Vec::new);
+        }
+        let entry = |user: &User| match user.deleted_at {
+            Some(at) if self.now >= at + self.nature.delete_lag => {
+                UserId::new(format!("{}_deleted", user.id))
+            }
+            _ => user.id.clone(),
+        };
+        Some(
+            self.users
+                .iter()
+                .filter(|user| self.now >= user.listed_from)
+                .map(entry)
+                .collect(),
+        )
+    }
+
+    pub(super) fn delete(&mut self, id: &UserId, dice: &mut Dice) -> Deletion {
+        let fault = dice.percent(self.nature.faults);
+        if fault && dice.percent(50) {
+            return dice.pick([Deletion::Refused, Deletion::Rejected, Deletion::Unclear]);
+        }
+        let now = self.now;
+        match self
+            .users
+            .iter_mut()
+            .find(|user| user.id == *id && user.deleted_at.is_none())
+        {
+            Some(user) => user.deleted_at = Some(now),
+            None => return Deletion::Refused,
+        }
+        if fault {
+            Deletion::Unclear
+        } else {
+            Deletion::Accepted
+        }
+    }
+
+    pub(super) fn register(&mut self, id: &UserId, dice: &mut Dice) -> Reply {
+        let fault = dice.percent(self.nature.faults);
+        if fault && dice.percent(50) {
+            return dice.pick([Reply::Other, Reply::Unclear]);
+        }
+        let occupied = if self.nature.tombstones_count {
+            self.users.len()
+        } else {
+            self.live()
+        };
+        if self.is_live(id) {
+            return Reply::Other;
+        }
+        if occupied >= self.nature.limit {
+            return Reply::LimitReached;
+        }
+        self.add(id.clone());
+        if fault { Reply::Unclear } else { Reply::Registered }
+    }
+}

@@ -1,0 +1,331 @@
+//! The transitions of an admission.
+
+use std::time::{Duration, Instant};
+
+use super::policy::{Mode, OnListError};
+use super::roster::{Roster, Unresolved};
+use super::{
+    Admission, AfterLimit, Circumstances, Deletion, Ending, Note, PAUSE_MIN, Reason, Reply, State, Step,
+    Terms,
+};
+use crate::types::UserId;
+
+/// The longest pause between two looks at a list that is to change.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// How many users that SnapTrade refuses to delete are passed over in one admission.
+const REFUSALS_MAX: usize = 3;
+
+/// One call of [`Admission::on`]: the machine and all it may look at.
+pub(super) struct Turn<'a> {
+    pub(super) admission: &'a mut Admission,
+    pub(super) now: Instant,
+    pub(super) here: Circumstances,
+    pub(super) terms: &'a Terms,
+    pub(super) roster: &'a mut Roster,
+}
+
+impl Turn<'_> {
+    pub(super) fn begin(&mut self) -> Step {
+        if self.admission.newcomer.is_none() {
+            self.forward_because(Reason::NoUserId)
+        } else if self.terms.mode == Mode::OnLimitError || self.terms.mode == Mode::Off {
+            self.forward()
+        } else if self.past_deadline() {
+            self.give_up(Reason::TimedOut)
+        } else if self.roster.is_fresh(self.now) {
+            self.consider()
+        } else {
+            self.look()
+        }
+    }
+
+    pub(super) fn look(&mut self) -> Step {
+        self.admission.state = State::Looking;
+        Step::List
+    }
+
+    pub(super) fn listed(&mut self, entries: Option<Vec<UserId>>) -> Step {
+        self.roster.forget_list();
+        let settle = self.terms.settle_timeout;
+        let taken = entries.is_some_and(|entries| self.roster.take(entries, self.now, settle).is_ok());
+        if taken {
+            self.consider()
+        } else if self
+            .own_deletion_since()
+            .is_some_and(|since| self.now < since + self.terms.settle_timeout)
+        {
+            self.pause_or(Reason::DeletionUnsettled)
+        } else {
+            self.give_up(Reason::ListFailed)
+        }
+    }
+
+    /// When the deletion that this admission sent left, while it is unresolved.
+    fn own_deletion_since(&self) -> Option<Instant> {
+        let unresolved = self.roster.unresolved.as_ref()?;
+        (self.admission.state == State::Looking && self.admission.deletion_sent).then_some(unresolved.since)
+    }
+
+    /// Decides on a list that was just taken in, or handed on by the admission before.
+    fn consider(&mut self) -> Step {
+        if let Some(step) = self.settle_deletion() {
+            return step;
+        }
+        let newcomer_listed = self
+            .admission
+            .newcomer
+            .as_ref()
+            .is_some_and(|id| self.roster.lists(id));
+        if newcomer_listed {
+            return self.give_up(Reason::AlreadyListed);
+        }
+        match self.admission.limit {
+            Some(limit) => self.consider_after_limit(limit),
+            None => self.consider_ahead(),
+        }
+    }
+
+    /// Sees whether the tenant's unresolved deletion happened. `None` when there is none any more and this
+    /// admission may go on.
+    fn settle_deletion(&mut self) -> Option<Step> {
+        let Unresolved { victim, since } = self.roster.unresolved.clone()?;
+        let own = self.admission.deletion_sent && !self.admission.evicted.contains(&victim);
+        if !self.roster.lists(&victim) {
+            self.roster.unresolved = None;
+            self.roster.removed(&victim, self.now);
+            self.admission.notes.push(Note::Evicted(victim.clone()));
+            if own {
+                self.admission.evicted.push(victim);
+                if let Some(limit) = &mut self.admission.limit {
+                    limit.evicted = true;
+                }
+            }
+            return None;
+        }
+        if self.now < since + self.terms.settle_timeout {
+            return Some(self.pause_or(Reason::DeletionUnsettled));
+        }
+        self.roster.unresolved = None;
+        self.admission.notes.push(Note::EvictionFailed(victim));
+        own.then(|| self.give_up(Reason::DeletionUnsettled))
+    }
+
+    fn consider_ahead(&mut self) -> Step {
+        let live = self.roster.bare().count();
+        let buried = self.roster.fresh_tombstones(self.now, self.terms.settle_timeout);
+        let wait = self.roster.tombstones_count && self.terms.mode == Mode::Enforce;
+        if wait && buried > 0 && live + buried >= self.terms.max_users {
+            return self.pause_or(Reason::TimedOut);
+        }
+        match (live + 1).saturating_sub(self.terms.max_users) {
+            0 => self.forward(),
+            needed => self.evict(needed),
+        }
+    }
+
+    fn consider_after_limit(&mut self, limit: AfterLimit) -> Step {
+        if self.roster.fresh_tombstones(self.now, self.terms.settle_timeout) > 0 {
+            if !limit.evicted && !self.roster.tombstones_count {
+                self.roster.tombstones_count = true;
+                self.admission.notes.push(Note::TombstonesCount);
+            }
+            if self.terms.mode == Mode::Observe {
+                return self.give_up(Reason::Observed);
+            }
+            if let Some(limit) = &mut self.admission.limit {
+                limit.buried.get_or_insert(self.roster.tombstones());
+            }
+            // The one retry must not be wasted, so that a tombstone of our own eviction is waited for as well.
+            return self.pause_or(Reason::TimedOut);
+        }
+        // A tombstone that only grew old freed nothing.
+        let vanished = limit
+            .buried
+            .is_some_and(|buried| self.roster.tombstones() < buried);
+        if limit.evicted || vanished {
+            return self.retry();
+        }
+        if limit.buried.is_some() {
+            return self.give_up(Reason::TimedOut);
+        }
+        let over = match self.terms.mode {
+            Mode::OnLimitError => 1,
+            _ => (self.roster.bare().count() + 1)
+                .saturating_sub(self.terms.max_users)
+                .max(1),
+        };
+        self.evict(over)
+    }
+
+    /// Starts the eviction of the first of `needed` victims, or says why there is none.
+    fn evict(&mut self, needed: usize) -> Step {
+        if self.admission.evicted.len() + needed > self.terms.max_per_registration {
+            return self.give_up(Reason::TooManyOver);
+        }
+        let mut order = self.terms.policy.order(&self.roster.candidates(self.now));
+        order.retain(|id| !self.admission.refused.contains(id));
+        if order.len() < needed || self.admission.refused.len() >= REFUSALS_MAX {
+            return self.give_up(Reason::NobodyEvictable);
+        }
+        order.truncate(needed);
+        if self.terms.mode == Mode::Observe {
+            self.admission
+                .notes
+                .extend(order.into_iter().map(Note::WouldEvict));
+            return self.give_up(Reason::Observed);
+        }
+        let victim = order.swap_remove(0);
+        self.unless_in_vain().unwrap_or_else(|| {
+            self.admission.state = State::Intending(victim.clone());
+            Step::RecordIntent(victim)
+        })
+    }
+
+    /// A way out if an eviction would now be in vain (R4): nobody waits for it, or nobody will see it through.
+    fn unless_in_vain(&mut self) -> Option<Step> {
+        if self.here.caller_gone {
+            // Past its first deletion an admission sees itself through, but deletes nobody else.
+            Some(if self.admission.deletion_sent {
+                self.give_up(Reason::CallerGone)
+            } else {
+                self.finish(Ending::Abandoned)
+            })
+        } else if self.here.stopping {
+            Some(self.give_up(Reason::Stopping))
+        } else if self.past_deadline() {
+            Some(self.give_up(Reason::TimedOut))
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn intent_recorded(&mut self, recorded: bool) -> Step {
+        let State::Intending(victim) = self.admission.state.clone() else {
+            // Out of turn: no intent was asked for, so that nothing may be deleted.
+            return self.give_up(Reason::NotJournaled);
+        };
+        if !recorded {
+            return self.give_up(Reason::NotJournaled);
+        }
+        let way_out = self.unless_in_vain();
+        let stale = !self.roster.is_fresh(self.now);
+        if way_out.is_some() || stale {
+            self.admission.notes.push(Note::EvictionWithdrawn(victim));
+            return way_out.unwrap_or_else(|| self.look());
+        }
+        self.admission.deletion_sent = true;
+        self.roster.unresolved = Some(Unresolved {
+            victim: victim.clone(),
+            since: self.now,
+        });
+        self.admission.state = State::Deleting(victim.clone());
+        Step::Delete(victim)
+    }
+
+    pub(super) fn deleted(&mut self, deletion: Deletion) -> Step {
+        let State::Deleting(victim) = self.admission.state.clone() else {
+            return self.give_up(Reason::DeletionUnsettled);
+        };
+        self.admission.pause = PAUSE_MIN;
+        if matches!(deletion, Deletion::Accepted | Deletion::Unclear) {
+            self.roster.forget_list();
+            return self.look();
+        }
+        self.roster.unresolved = None;
+        self.admission.notes.push(Note::EvictionRefused(victim.clone()));
+        self.admission.refused.push(victim);
+        if deletion == Deletion::Rejected {
+            self.give_up(Reason::DeletionRejected)
+        } else if self.roster.is_fresh(self.now) {
+            self.consider()
+        } else {
+            self.look()
+        }
+    }
+
+    pub(super) fn replied(&mut self, reply: Reply) -> Step {
+        match reply {
+            Reply::Registered => {
+                if let Some(id) = &self.admission.newcomer {
+                    self.roster.registered(id, self.now);
+                }
+                self.finish(Ending::Answered)
+            }
+            Reply::Other => self.finish(Ending::Answered),
+            Reply::Unclear => {
+                self.roster.forget_list();
+                self.finish(Ending::Answered)
+            }
+            Reply::LimitReached => {
+                self.roster.forget_list();
+                let again = self.admission.limit.is_none() && self.admission.newcomer.is_some();
+                if !again || self.terms.mode == Mode::Off {
+                    return self.finish(Ending::Answered);
+                }
+                self.admission.limit = Some(AfterLimit::default());
+                self.admission.pause = PAUSE_MIN;
+                self.look()
+            }
+        }
+    }
+
+    fn past_deadline(&self) -> bool {
+        self.now >= self.admission.arrived + self.terms.admission_timeout
+    }
+
+    /// Pauses before the next look, each time longer; at the deadline gives up instead.
+    fn pause_or(&mut self, reason: Reason) -> Step {
+        if self.past_deadline() {
+            return self.give_up(reason);
+        }
+        if self.here.caller_gone && !self.admission.deletion_sent {
+            return self.finish(Ending::Abandoned);
+        }
+        let left = (self.admission.arrived + self.terms.admission_timeout).duration_since(self.now);
+        let pause = self.admission.pause.min(left);
+        self.admission.pause = (self.admission.pause * 2).min(PAUSE_MAX);
+        self.admission.state = State::Pausing;
+        Step::Pause(pause)
+    }
+
+    /// Makes no (more) room. The registration goes out as it is, unless it has already been answered.
+    fn give_up(&mut self, reason: Reason) -> Step {
+        self.admission.reason = Some(reason);
+        let refuse = reason == Reason::ListFailed && self.terms.on_list_error == OnListError::Reject;
+        if self.admission.limit.is_some() {
+            self.finish(Ending::Answered)
+        } else if refuse && !self.admission.deletion_sent {
+            self.finish(Ending::Refused)
+        } else {
+            self.forward()
+        }
+    }
+
+    fn forward_because(&mut self, reason: Reason) -> Step {
+        self.admission.reason = Some(reason);
+        self.forward()
+    }
+
+    fn forward(&mut self) -> Step {
+        if self.here.caller_gone && !self.admission.deletion_sent {
+            return self.finish(Ending::Abandoned);
+        }
+        self.admission.state = State::Sending;
+        Step::Forward { retry: false }
+    }
+
+    fn retry(&mut self) -> Step {
+        if self.here.caller_gone && !self.admission.deletion_sent {
+            return self.finish(Ending::Abandoned);
+        }
+        self.admission.retried = true;
+        self.admission.state = State::Sending;
+        Step::Forward { retry: true }
+    }
+
+    fn finish(&mut self, ending: Ending) -> Step {
+        self.admission.state = State::Finished;
+        Step::Finish(ending)
+    }
+}
