@@ -10,9 +10,12 @@
 //! - [`types`]: the vendor's words as types; secrets that cannot be printed.
 //! - [`snaptrade`]: the vendor's wire: which call is this, who signed it, what does a reply mean.
 //! - [`admission`]: the decision, pure: one registration as a state machine, the policy, the roster.
+//! - [`config`]: what the program was told, validated.
 
 pub mod types;
 
 pub mod snaptrade;
 
 pub mod admission;
+
+pub mod config;

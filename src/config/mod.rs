@@ -1,0 +1,110 @@
+//! The configuration as validated: whatever is in a [`Config`] can be acted upon.
+
+pub mod origin;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme};
+use rustls::pki_types::CertificateDer;
+
+use crate::admission::Terms;
+use crate::types::{ClientId, ConsumerKey, Token};
+use origin::OriginPattern;
+
+/// Everything that the program can be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub proxy: Proxy,
+    pub ops: Ops,
+    pub log: Log,
+    /// In the order of their names; at least one, no two with the same client id.
+    pub tenants: Vec<Tenant>,
+}
+
+/// `[proxy]`: the data plane.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    pub listen: SocketAddr,
+    pub upstream: Upstream,
+    pub upstream_ca: Option<CaFile>,
+    pub connect_timeout: Duration,
+    /// Until the response head.
+    pub response_timeout: Duration,
+    pub max_connections: usize,
+    pub header_timeout: Duration,
+    /// For the next piece of a body, in either direction.
+    pub body_idle_timeout: Duration,
+    /// After SIGTERM: not ready, still accepting.
+    pub drain_delay: Duration,
+    pub drain_timeout: Duration,
+    /// 0: as many as the container may use.
+    pub worker_threads: usize,
+    pub health_paths: bool,
+}
+
+/// Where `SnapTrade` is: an origin, since paths are never rewritten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// `http` or `https`.
+    pub scheme: Scheme,
+    /// Without user information; becomes `Host` as it is.
+    pub authority: Authority,
+}
+
+impl std::fmt::Display for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+/// The certificates of a PEM file, and where they came from.
+#[derive(Clone, Debug)]
+pub struct CaFile {
+    pub path: PathBuf,
+    /// At least one.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+/// `[ops]`: the ops plane.
+#[derive(Clone, Debug)]
+pub struct Ops {
+    pub listen: SocketAddr,
+    pub token: Option<Token>,
+    /// Lower case, without ports.
+    pub hosts: Vec<String>,
+    pub allowed_origins: Vec<OriginPattern>,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A filter in the syntax of `tracing_subscriber::EnvFilter`.
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    Text,
+    Json,
+}
+
+/// `[tenants.<name>]`: one `SnapTrade` API key.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    pub name: Arc<str>,
+    pub client_id: ClientId,
+    pub consumer_key: ConsumerKey,
+    pub terms: Terms,
+    /// The words of a limit error; none is empty.
+    pub phrases: Vec<String>,
+    pub signature_max_age: Duration,
+    /// For one `listUsers` or `deleteUser`.
+    pub manage_timeout: Duration,
+    pub queue_max: usize,
+}
