@@ -15,6 +15,7 @@ mod turn;
 
 use std::time::{Duration, Instant};
 
+pub use crate::snaptrade::answer::Deletion;
 use crate::types::UserId;
 use policy::{Mode, OnListError, Policy};
 use roster::Roster;
@@ -50,18 +51,6 @@ pub enum Event {
     Replied(Reply),
     /// A pause is over.
     Woken,
-}
-
-/// What `deleteUser` answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deletion {
-    Accepted,
-    /// A plain no to this user (403, 404): the next in order may be tried.
-    Refused,
-    /// A no that no other user would change, or the call never left.
-    Rejected,
-    /// Timeout, reset, 429, 5xx: it may or may not happen.
-    Unclear,
 }
 
 /// What `registerUser` answered.

@@ -4,13 +4,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::policy::Candidate;
+use crate::snaptrade::listing::is_tombstone_shaped;
 use crate::types::UserId;
 
 /// A list older than this is no ground for an eviction (R3).
 pub const LIST_AGE_MAX: Duration = Duration::from_secs(2);
-
-/// How `listUsers` marks an id whose deletion is queued.
-const TOMBSTONE_SUFFIX: &str = "_deleted";
 
 /// A deletion that was sent and is not yet known to have happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,9 +167,7 @@ impl Roster {
 }
 
 fn is_tombstone(id: &UserId) -> bool {
-    id.as_str()
-        .strip_suffix(TOMBSTONE_SUFFIX)
-        .is_some_and(|stem| !stem.is_empty())
+    is_tombstone_shaped(id.as_str()).is_some()
 }
 
 /// `listUsers` named nobody although users were known.

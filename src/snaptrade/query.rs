@@ -40,6 +40,11 @@ pub fn unique<'q>(query: &'q str, name: &str) -> Result<Option<&'q str>, Duplica
     Ok(found)
 }
 
+/// The raw values of all parameters of this name.
+pub fn every<'q>(query: &'q str, name: &str) -> impl Iterator<Item = &'q str> {
+    values(query, name).map(|(_, value)| value)
+}
+
 /// The query with the value of its first `timestamp` replaced; unchanged if it has none.
 pub fn replace_timestamp(query: &str, timestamp: Timestamp) -> String {
     let Some((at, value)) = values(query, "timestamp").next() else {

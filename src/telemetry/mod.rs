@@ -1,6 +1,12 @@
-//! What an operator can see from outside.
+//! What the program tells its operator.
+//!
+//! - [`logging`]: what happened, line by line, on stderr.
+//! - [`metrics`]: counts and durations, for scraping.
+//! - [`health`]: whether the process lives, and whether it should get traffic.
 
+pub mod health;
 pub mod logging;
+pub mod metrics;
 mod sink;
 
 use std::error::Error;
