@@ -22,3 +22,11 @@ pub mod admission;
 pub mod config;
 
 pub mod telemetry;
+
+pub mod upstream;
+
+pub mod guard;
+
+pub mod proxy;
+
+pub mod server;
