@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use http::Uri;
 use http::header::{self, HeaderMap};
 use serde::Serialize;
@@ -67,7 +67,7 @@ struct Tenant<'o> {
 }
 
 /// What is known without asking anyone.
-pub(super) async fn summary(State(ops): State<Arc<Ops>>, uri: Uri) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn summary(State(ops): State<Arc<Ops>>, uri: Uri) -> Result<Response, Problem> {
     let guards = ops.tenants(uri.query())?;
     let tenants: Vec<Tenant<'_>> = guards.iter().map(|guard| tenant(guard)).collect();
     let summary = Summary {
@@ -78,7 +78,7 @@ pub(super) async fn summary(State(ops): State<Arc<Ops>>, uri: Uri) -> Result<imp
         problems: tenants.iter().filter_map(problem).collect(),
         tenants,
     };
-    Ok(([UNCACHED], Json(serde_json::json!(summary))))
+    Ok(([UNCACHED], Json(summary)).into_response())
 }
 
 fn phase(health: &Health) -> &'static str {

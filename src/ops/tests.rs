@@ -83,6 +83,8 @@ async fn metrics_come_in_the_format_that_is_asked_for() {
         response.headers()["content-type"],
         Format::OpenMetrics.content_type()
     );
+    let mut varies = response.headers().get_all("vary").iter();
+    assert!(varies.any(|value| value == "Accept"));
     assert!(text(response).await.ends_with("# EOF\n"));
     let response = call(ops(None), "GET", "/metrics", &[]).await;
     assert_eq!(
