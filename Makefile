@@ -1,5 +1,3 @@
 .PHONY: test
 test:
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked
+	@tests/run

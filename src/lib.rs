@@ -11,7 +11,7 @@
 //! - [`snaptrade`]: the vendor's wire: which call is this, who signed it, what does a reply mean.
 //! - [`admission`]: the decision, pure: one registration as a state machine, the policy, the roster.
 //! - [`config`]: what the program was told, validated.
-//! - [`telemetry`]: what it tells its operator: metrics and health.
+//! - [`telemetry`]: what it tells its operator: log, metrics and health.
 
 pub mod types;
 
