@@ -29,4 +29,8 @@ pub mod guard;
 
 pub mod proxy;
 
+pub mod ops;
+
 pub mod server;
+
+pub mod app;

@@ -105,6 +105,12 @@ pub enum Refusal {
     CallerGone,
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.token())
+    }
+}
+
 impl Refusal {
     fn token(&self) -> &'static str {
         match self {

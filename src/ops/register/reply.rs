@@ -132,7 +132,7 @@ fn ours(refusal: &Refusal) -> No {
             "sidecar_upstream_failed",
             format!("SnapTrade did not answer the registration. {LOOK_FIRST}"),
         ),
-        Refusal::ReplyTooLong | Refusal::Malformed => (
+        Refusal::ReplyTooLong => (
             StatusCode::BAD_GATEWAY,
             NOT_UNDERSTOOD,
             format!("The registration could not be carried through: {refusal}. {LOOK_FIRST}"),
