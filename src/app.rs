@@ -21,7 +21,6 @@ use crate::guard::{Guard, Means};
 use crate::ops::{self, Ops};
 use crate::proxy::{Proxy, Shared};
 use crate::server::{Limits, Listeners};
-use crate::telemetry::chain;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::forward::Forwarder;
