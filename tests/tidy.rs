@@ -188,13 +188,14 @@ fn what_decides_has_no_clock_no_io_and_no_chance() {
 
 #[test]
 fn the_documents_are_there() {
-    for path in ["ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "README.md"] {
-        let length = fs::metadata(root().join(path)).map_or(0, |metadata| metadata.len());
-        assert!(
-            length > 0,
-            "{path} is missing or empty: a reader looks for it there"
-        );
-    }
+    let is_there = |path: &&str| fs::metadata(root().join(path)).is_ok_and(|metadata| metadata.len() > 0);
+    let documents = ["ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "README.md"];
+    let missing: Vec<&str> = documents.into_iter().filter(|path| !is_there(path)).collect();
+    assert!(
+        missing.is_empty(),
+        "missing or empty: {}; every reader looks for them",
+        missing.join(", ")
+    );
 }
 
 #[test]

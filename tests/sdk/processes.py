@@ -16,7 +16,7 @@ CALL_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 40
 
 CLIENT_ID = "SIMULATOR"
-# With characters that JavaScript's `encodeURI` changes: one client signs with the changed key, the others not.
+# With characters that JavaScript's `encodeURI` changes: one client signs with the changed key, two do not.
 CONSUMER_KEY = "a key: 100% clé"
 
 
@@ -69,7 +69,7 @@ class Program:
             try:
                 line = self._lines[source].get(timeout=max(0, until - time.monotonic()))
             except queue.Empty:
-                raise AssertionError(self._story(f"did not say within {seconds} s what was awaited")) from None
+                raise AssertionError(self._story(f"said nothing of use in {seconds} s")) from None
             if line is None:
                 raise AssertionError(self._story(f"ended with code {self._process.wait()}"))
             made = read(line)

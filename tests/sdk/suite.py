@@ -1,4 +1,4 @@
-"""The official SDKs, unchanged, through the sidecar: what an application sees that changes only its base URL."""
+"""The official SDKs, unchanged, through the sidecar: what an application sees that changes its base URL."""
 
 import argparse
 import pathlib
@@ -15,8 +15,8 @@ NON_ASCII = "Zoë 王小明 😀"
 HOSTILE = "a b/c?d&e=f#g%20+é😀"
 IDS = [PLAIN, NON_ASCII, HOSTILE]
 
-# No serialiser writes keys, spaces, escapes and numbers like this, and the words are those of a validation error
-# that a careless reader takes for a limit.
+# No serialiser writes keys, spaces, escapes and numbers like this, and the words are those of a validation
+# error that a careless reader takes for a limit.
 REFUSAL_DETAIL = "userId length limit is 100 characters – très long"
 REFUSAL = (
     '{ "code":"1012",\t"status_code" : 400,'
