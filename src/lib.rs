@@ -11,6 +11,7 @@
 //! - [`snaptrade`]: the vendor's wire: which call is this, who signed it, what does a reply mean.
 //! - [`admission`]: the decision, pure: one registration as a state machine, the policy, the roster.
 //! - [`config`]: what the program was told, validated.
+//! - [`telemetry`]: what it tells its operator: log, metrics and health.
 
 pub mod types;
 
@@ -19,3 +20,17 @@ pub mod snaptrade;
 pub mod admission;
 
 pub mod config;
+
+pub mod telemetry;
+
+pub mod upstream;
+
+pub mod guard;
+
+pub mod proxy;
+
+pub mod ops;
+
+pub mod server;
+
+pub mod app;

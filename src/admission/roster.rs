@@ -120,6 +120,13 @@ impl Roster {
         self.entries().contains(id)
     }
 
+    /// The last confirmed list and when it was fetched, while it holds.
+    pub fn list(&self) -> Option<(Instant, &[UserId])> {
+        self.listed
+            .as_ref()
+            .map(|(at, entries)| (*at, entries.as_slice()))
+    }
+
     fn entries(&self) -> &[UserId] {
         self.listed.as_ref().map_or(&[], |(_, entries)| entries)
     }

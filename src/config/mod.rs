@@ -1,6 +1,30 @@
-//! The configuration as validated: whatever is in a [`Config`] can be acted upon.
+//! What the program is told: a TOML file, then the environment, then flags; the later wins.
+//!
+//! `keys` is the table of every key, which all sources and print-outs follow; `file` and `env` read what was written
+//! into `layers`, each value with its place; the rest turns the layers into a [`Config`] and collects every fault on
+//! the way (R15). Whatever is in a [`Config`] can be acted upon. Nothing here reads the process's environment.
 
+pub mod dotenv;
+mod effective;
+mod env;
+mod fault;
+mod file;
+mod keys;
+mod layers;
+mod load;
 pub mod origin;
+mod reader;
+mod sections;
+mod span;
+mod tenants;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use effective::{Effective, reference};
+pub use fault::{Fault, Faults, Place};
+pub use load::{Loaded, Sources, load};
+pub use span::parse_span;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -82,7 +106,7 @@ pub struct Ops {
 #[derive(Clone, Debug)]
 pub struct Log {
     pub format: LogFormat,
-    /// A filter in the syntax of `tracing_subscriber::EnvFilter`.
+    /// A filter in the syntax of `tracing_subscriber::filter::Targets`: a level, or `target=level`, by commas.
     pub level: String,
 }
 
@@ -101,7 +125,7 @@ pub struct Tenant {
     pub client_id: ClientId,
     pub consumer_key: ConsumerKey,
     pub terms: Terms,
-    /// The words of a limit error; none is empty.
+    /// The words of a limit error; none is shorter than five characters.
     pub phrases: Vec<String>,
     pub signature_max_age: Duration,
     /// For one `listUsers` or `deleteUser`.

@@ -1,0 +1,174 @@
+//! `.env` files: one `KEY=VALUE` a line, as shells and container tools write them.
+
+use std::ffi::OsString;
+use std::fmt;
+
+/// A line of a `.env` file that is not one. Does not quote the line, which may hold a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnvFileError {
+    /// Counts from 1.
+    pub line: usize,
+    pub what: &'static str,
+}
+
+impl fmt::Display for EnvFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
+}
+
+impl std::error::Error for EnvFileError {}
+
+/// Reads the text of a `.env` file: `export` before a name, comments, single quotes (as they are) and double quotes
+/// (with `\n`, `\t`, `\"`, `\\` and `\$`) are understood; nothing is expanded and no value goes over several lines.
+/// All faulty lines are reported together.
+pub fn parse_env_file(text: &str) -> Result<Vec<(String, String)>, Vec<EnvFileError>> {
+    let mut pairs = Vec::new();
+    let mut errors = Vec::new();
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match pair(line) {
+            Ok(pair) => pairs.push(pair),
+            Err(what) => errors.push(EnvFileError {
+                line: index + 1,
+                what,
+            }),
+        }
+    }
+    if errors.is_empty() { Ok(pairs) } else { Err(errors) }
+}
+
+/// The environment with a `.env` file below it: a variable that is set for real wins, even if it is empty.
+pub fn under_env(
+    mut env: Vec<(OsString, OsString)>,
+    file: Vec<(String, String)>,
+) -> Vec<(OsString, OsString)> {
+    let real = env.len();
+    for (name, value) in file {
+        let name = OsString::from(name);
+        if env[..real].iter().any(|(known, _)| *known == name) {
+            continue;
+        }
+        // The last of two lines wins, as it does when a shell sources the file.
+        match env[real..].iter_mut().find(|(known, _)| *known == name) {
+            Some((_, earlier)) => *earlier = value.into(),
+            None => env.push((name, value.into())),
+        }
+    }
+    env
+}
+
+fn pair(line: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = line
+        .split_once('=')
+        .ok_or("there is no = in it; write KEY=VALUE")?;
+    let name = name.trim_end();
+    let name = name
+        .strip_prefix("export")
+        .filter(|rest| rest.starts_with([' ', '\t']))
+        .unwrap_or(name)
+        .trim_start();
+    let inner = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(inner) || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err("the name before = may only have letters, digits and underscores");
+    }
+    Ok((name.to_owned(), value_of(value.trim_start())?))
+}
+
+fn value_of(text: &str) -> Result<String, &'static str> {
+    let (value, rest) = match text.chars().next() {
+        Some('\'') => single_quoted(&text[1..])?,
+        Some('"') => double_quoted(&text[1..])?,
+        _ => return Ok(unquoted(text)),
+    };
+    match rest.trim_start() {
+        "" => Ok(value),
+        rest if rest.starts_with('#') => Ok(value),
+        _ => Err("there is text after the closing quote"),
+    }
+}
+
+/// A `#` begins a comment only after a space, so that a key that holds one stays whole.
+fn unquoted(text: &str) -> String {
+    let comment = text
+        .char_indices()
+        .find(|(at, c)| *c == '#' && (*at == 0 || text[..*at].ends_with([' ', '\t'])));
+    let value = comment.map_or(text, |(at, _)| &text[..at]);
+    value.trim_end().to_owned()
+}
+
+fn single_quoted(text: &str) -> Result<(String, &str), &'static str> {
+    let (value, rest) = text.split_once('\'').ok_or("the closing ' is missing")?;
+    Ok((value.to_owned(), rest))
+}
+
+fn double_quoted(text: &str) -> Result<(String, &str), &'static str> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Ok((value, &text[at + 1..])),
+            '\\' => match chars.next() {
+                Some((_, 'n')) => value.push('\n'),
+                Some((_, 't')) => value.push('\t'),
+                Some((_, c @ ('"' | '\\' | '$'))) => value.push(c),
+                Some((_, other)) => value.extend(['\\', other]),
+                None => break,
+            },
+            other => value.push(other),
+        }
+    }
+    Err("the closing \" is missing")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<(String, String)> {
+        parse_env_file(text).unwrap()
+    }
+
+    #[test]
+    fn lines_of_every_kind() {
+        let text = "\u{feff}# first\r\nA=1\r\n\nexport B = two words # why\nC='sin#gle \\n' # why\n\
+                    D=\"a \\\"b\\\" \\n\\$x \\q\"\nE=\nF=a#b=c\nexport=1\nG= # nothing\n";
+        let expected = [
+            ("A", "1"),
+            ("B", "two words"),
+            ("C", "sin#gle \\n"),
+            ("D", "a \"b\" \n$x \\q"),
+            ("E", ""),
+            ("F", "a#b=c"),
+            ("export", "1"),
+            ("G", ""),
+        ];
+        assert_eq!(
+            read(text),
+            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+    }
+
+    #[test]
+    fn every_faulty_line_is_reported_without_its_text() {
+        let errors =
+            parse_env_file("A=1\ns3cret\nB='s3cret\nC=\"s3cret\\\n1D=s3cret\nE='a' s3cret\n").unwrap_err();
+        assert_eq!(errors.iter().map(|e| e.line).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
+        assert!(!format!("{errors:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn the_real_environment_wins() {
+        let env = vec![("A".into(), "real".into()), ("B".into(), "".into())];
+        let merged = under_env(env, read("A=file\nB=file\nC=1\nC=2"));
+        let expected: Vec<(OsString, OsString)> = vec![
+            ("A".into(), "real".into()),
+            ("B".into(), "".into()),
+            ("C".into(), "2".into()),
+        ];
+        assert_eq!(merged, expected);
+    }
+}

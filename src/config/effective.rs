@@ -1,0 +1,124 @@
+//! The table as TOML: with the values in effect, for `check`, or with the defaults, for `config/sidecar.toml`.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
+
+use super::env::DEFAULT_TENANT;
+use super::fault::Place;
+use super::keys::{KEYS, Key, fill};
+use super::layers::{Layers, Setting};
+use super::value::Value;
+
+const PREAMBLE: &str = "\
+# Every key of snaptrade-sidecar with its default. None is needed: the environment variables SNAPTRADE_CLIENT_ID and
+# SNAPTRADE_CONSUMER_KEY alone are a complete configuration.
+#
+# Give the file with --config or SNAPTRADE_SIDECAR_CONFIG. An environment variable goes over the file, a flag over both;
+# any key is a variable: tenants.default.max_users is SNAPTRADE_SIDECAR__TENANTS__DEFAULT__MAX_USERS. A list is written
+# there with commas, or as here. PORT, as platforms set it, means proxy.listen = \"0.0.0.0:$PORT\", unless a variable or
+# flag sets proxy.listen. FRONTEND_URL adds an entry to ops.allowed_origins.
+#
+# Lengths of time are like \"250ms\", \"5s\", \"1h30m\" or \"90d\". Paths are relative to the working directory. An empty text
+# leaves a key unset. Unknown keys are errors. `snaptrade-sidecar check` shows what is in effect, and why.
+";
+
+/// Every key in effect as TOML, secrets redacted, with the place of each value that is not the default.
+#[derive(Clone, Debug)]
+pub struct Effective(String);
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Effective {
+    pub(super) fn of(layers: &Layers) -> Self {
+        let entry = |tenant: Option<&str>, key: &'static Key| {
+            let setting = layers.get(tenant, key).ok()?;
+            let line = format!("{} = {}", leaf(key), toml(&setting.value));
+            Some(match origin(&setting) {
+                Some(places) => format!("{line} # {places}\n"),
+                None => line + "\n",
+            })
+        };
+        let mut text = sections(None, &|key| entry(None, key));
+        for name in layers.tenants().keys() {
+            text += &sections(Some(name), &|key| entry(Some(name), key));
+        }
+        Self(text.trim_start().to_owned())
+    }
+}
+
+/// The text of `config/sidecar.toml`: every key with its default and what it is for.
+pub fn reference() -> String {
+    let entry = |key: &'static Key| {
+        let value = key.kind.preset(key.preset).ok()?;
+        let bounds = key
+            .kind
+            .bounds()
+            .map(|bounds| format!(" {bounds}"))
+            .unwrap_or_default();
+        Some(format!(
+            "# {}{bounds}\n{} = {}\n",
+            key.doc,
+            leaf(key),
+            toml(&value)
+        ))
+    };
+    [
+        PREAMBLE,
+        &sections(None, &entry),
+        &sections(Some(DEFAULT_TENANT), &entry),
+    ]
+    .concat()
+}
+
+/// The sections of a tenant, or those that are nobody's, each after an empty line and with its header.
+fn sections(tenant: Option<&str>, entry: &dyn Fn(&'static Key) -> Option<String>) -> String {
+    let mut text = String::new();
+    let mut current = "";
+    for key in KEYS
+        .iter()
+        .filter(|key| key.path.contains('*') == tenant.is_some())
+    {
+        let section = key.path.rsplit_once('.').map_or("", |(section, _)| section);
+        if section != current {
+            // Writing to a string does not fail.
+            let _ = write!(text, "\n[{}]\n", fill(section, tenant));
+            current = section;
+        }
+        text.extend(entry(key));
+    }
+    text
+}
+
+fn leaf(key: &Key) -> &'static str {
+    key.path.rsplit('.').next().unwrap_or(key.path)
+}
+
+fn toml(value: &Value) -> String {
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    match value {
+        Value::Text(text) | Value::Span { written: text, .. } => quoted(text),
+        Value::Secret(secret) if secret.is_empty() => quoted(""),
+        Value::Secret(_) => quoted("[redacted]"),
+        Value::Switch(on) => on.to_string(),
+        Value::Count(count) => count.to_string(),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(|item| quoted(&item.text)).collect();
+            format!("[{}]", items.join(", "))
+        }
+    }
+}
+
+/// Where a value was written; a list may come from several places. `None` for a default.
+fn origin(setting: &Setting) -> Option<String> {
+    let mut places = BTreeSet::from([&setting.place]);
+    if let Value::List(items) = &setting.value {
+        places.extend(items.iter().map(|item| &item.place));
+    }
+    places.remove(&Place::Default);
+    let places: Vec<String> = places.into_iter().map(ToString::to_string).collect();
+    (!places.is_empty()).then(|| places.join(", "))
+}

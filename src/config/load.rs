@@ -1,0 +1,88 @@
+//! The sources put together and validated.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::effective::Effective;
+use super::env;
+use super::fault::{Fault, Faults};
+use super::file;
+use super::layers::Layers;
+use super::reader::Reader;
+use super::{Config, sections, tenants};
+
+/// Where a configuration comes from. The caller reads the process's environment and command line.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The file; where it is `None`, the one that `SNAPTRADE_SIDECAR_CONFIG` in `env` names, if it does.
+    pub file: Option<PathBuf>,
+    pub env: Vec<(OsString, OsString)>,
+    /// A key's path and its value each; of two for one key the later wins.
+    pub flags: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Sources {
+    /// Leaves out environment and flags, which hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// What is suspicious, but no reason to refuse to work.
+    pub warnings: Vec<String>,
+    pub effective: Effective,
+}
+
+/// Reads the sources, lays one over the other and validates the whole.
+///
+/// Fails with every fault at once, and then nothing of the configuration is to be used (R15). Reads the files that
+/// the configuration names (secrets, certificates) and nothing else.
+pub fn load(sources: Sources) -> Result<Loaded, Faults> {
+    let mut faults = Vec::new();
+    let mut warnings = env::near_misses(&sources.env);
+    let (layers, complete) = gather(sources, &mut faults);
+    let mut reader = Reader::new(&layers, &mut faults, &mut warnings);
+    let proxy = sections::proxy(&mut reader);
+    let ops = sections::ops(&mut reader);
+    let log = sections::log(&mut reader);
+    sections::distinct_listeners(&mut reader, proxy.as_ref(), ops.as_ref());
+    let tenants = tenants::tenants(&mut reader, complete);
+    match (proxy, ops, log) {
+        (Some(proxy), Some(ops), Some(log)) if faults.is_empty() => Ok(Loaded {
+            config: Config {
+                proxy,
+                ops,
+                log,
+                tenants,
+            },
+            warnings,
+            effective: Effective::of(&layers),
+        }),
+        _ => Err(Faults::new(faults)),
+    }
+}
+
+/// All sources as one, and whether all of them could be read: where not, a missing key means nothing.
+fn gather(Sources { file, env, flags }: Sources, faults: &mut Vec<Fault>) -> (Layers, bool) {
+    let mut layers = Layers::default();
+    let mut complete = true;
+    if let Some(path) = file.or_else(|| env::config_file(&env)) {
+        match file::read(&path, faults) {
+            Some(layer) => layers.apply(layer),
+            None => complete = false,
+        }
+    }
+    layers.apply(env::shorthand(&env, faults));
+    let variables = env::variables(&env, &layers, faults);
+    layers.apply(variables);
+    layers.apply(env::flags(&flags, faults));
+    env::add_frontend(&mut layers, &env, faults);
+    (layers, complete)
+}

@@ -1,0 +1,209 @@
+//! The tenants, validated.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Tenant;
+use super::env::{CLIENT_ID, CONSUMER_KEY, DEFAULT_TENANT, variable_name};
+use super::fault::{Place, Problem};
+use super::layers::variable_part;
+use super::reader::Reader;
+use crate::admission::Terms;
+use crate::admission::policy::{Mode, OnListError, Patterns, Policy};
+use crate::types::{ClientId, ConsumerKey};
+
+/// Shorter, a phrase would be found in errors that are about something else.
+const PHRASE_CHARS_MIN: usize = 5;
+
+/// `complete` says that every source could be read, so that what is missing is missing.
+pub(super) fn tenants(reader: &mut Reader<'_>, complete: bool) -> Vec<Tenant> {
+    let layers = reader.layers;
+    if layers.tenants().is_empty() && complete && !reader.is_faulty("tenants") {
+        let remedy = format!(
+            "set the environment variables {CLIENT_ID} and {CONSUMER_KEY}, \
+             or write a section [tenants.{DEFAULT_TENANT}] into the configuration file"
+        );
+        reader.fault(
+            "tenants",
+            Place::Default,
+            Problem::new("there is no SnapTrade API key", remedy),
+        );
+    }
+    let mut tenants = Vec::new();
+    for (name, place) in layers.tenants() {
+        reader.tenant = Some(name);
+        tenants.extend(tenant(reader, name, place, complete));
+        reader.tenant = None;
+    }
+    distinct_names(reader);
+    distinct_clients(reader);
+    tenants
+}
+
+fn tenant(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool) -> Option<Tenant> {
+    let client_id = client_id(reader, name, place, complete);
+    let consumer_key = consumer_key(reader, name, place, complete);
+    let phrases = reader.list("tenants.*.limit_error.phrases", phrase);
+    let terms = terms(reader);
+    let signature_max_age = reader.span("tenants.*.signature_max_age");
+    let manage_timeout = reader.span("tenants.*.manage_timeout");
+    let queue_max = reader.count("tenants.*.queue_max");
+    Some(Tenant {
+        name: Arc::from(name),
+        client_id: client_id?,
+        consumer_key: consumer_key?,
+        terms: terms?,
+        phrases,
+        signature_max_age,
+        manage_timeout,
+        queue_max,
+    })
+}
+
+fn client_id(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool) -> Option<ClientId> {
+    const KEY: &str = "tenants.*.client_id";
+    let (text, written) = reader.text(KEY);
+    if text.is_empty() {
+        if complete {
+            reader.missing(
+                KEY,
+                place.clone(),
+                Problem::new("is not set", ways_to_set(name, CLIENT_ID, "client_id")),
+            );
+        }
+        return None;
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let remedy = "copy it from the SnapTrade dashboard, without spaces";
+        reader.fault(
+            KEY,
+            written,
+            Problem::new("has characters that no client id has", remedy),
+        );
+        return None;
+    }
+    if text.starts_with("PERS-") {
+        let path = reader.path(KEY);
+        reader.warn(format!(
+            "{path}: {text} is a personal key, with which SnapTrade registers no users"
+        ));
+    }
+    Some(ClientId::new(text))
+}
+
+fn consumer_key(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool) -> Option<ConsumerKey> {
+    const KEY: &str = "tenants.*.consumer_key";
+    const FILE_KEY: &str = "tenants.*.consumer_key_file";
+    let secret = reader.secret(KEY, FILE_KEY);
+    let file_is_faulty = reader.is_faulty(&reader.path(FILE_KEY));
+    if secret.is_none() && complete && !file_is_faulty {
+        let remedy = ways_to_set(name, CONSUMER_KEY, "consumer_key (or consumer_key_file)");
+        reader.missing(KEY, place.clone(), Problem::new("is not set", remedy));
+    }
+    secret.map(|(key, _)| ConsumerKey::new(key))
+}
+
+/// How to give a tenant a key that it lacks: the short variable, where there is one, or the file.
+fn ways_to_set(name: &str, short: &str, leaf: &str) -> String {
+    let variable = if name == DEFAULT_TENANT {
+        short.to_owned()
+    } else {
+        let key = leaf.split(' ').next().unwrap_or(leaf);
+        variable_name(&format!("tenants.{name}.{key}"))
+    };
+    format!("set the environment variable {variable}, or {leaf} in [tenants.{name}]")
+}
+
+fn terms(reader: &mut Reader<'_>) -> Option<Terms> {
+    let (mode, _) = reader.text("tenants.*.eviction.mode");
+    let (on_list_error, _) = reader.text("tenants.*.on_list_error");
+    let evictable = patterns(reader, "tenants.*.eviction.evictable");
+    let protect = patterns(reader, "tenants.*.eviction.protect");
+    Some(Terms {
+        // The table lets no other words through; those that delete least stand for the impossible rest.
+        mode: match mode.as_str() {
+            "enforce" => Mode::Enforce,
+            "on-limit-error" => Mode::OnLimitError,
+            "observe" => Mode::Observe,
+            _ => Mode::Off,
+        },
+        on_list_error: match on_list_error.as_str() {
+            "reject" => OnListError::Reject,
+            _ => OnListError::Forward,
+        },
+        max_users: reader.count("tenants.*.max_users"),
+        max_per_registration: reader.count("tenants.*.eviction.max_per_registration"),
+        settle_timeout: reader.span("tenants.*.settle_timeout"),
+        admission_timeout: reader.span("tenants.*.admission_timeout"),
+        policy: Policy {
+            min_age: reader.span("tenants.*.eviction.min_age"),
+            evictable: evictable?,
+            protect: protect?,
+        },
+    })
+}
+
+fn patterns(reader: &mut Reader<'_>, key: &str) -> Option<Patterns> {
+    const REMEDY: &str = "write patterns such as \"demo-*\"; [*] stands for a * itself";
+    let read = |text: &str| {
+        if text.is_empty() {
+            return Err(Problem::new("has an empty pattern, which matches nobody", REMEDY));
+        }
+        let whole = text.to_owned();
+        match Patterns::new(std::slice::from_ref(&whole)) {
+            Ok(_) => Ok(whole),
+            Err(error) => Err(Problem::new(
+                format!("{text:?} is not a pattern: {}", error.kind()),
+                REMEDY,
+            )),
+        }
+    };
+    let sources = reader.list(key, read);
+    // Each compiles by itself; together they can only be too many.
+    let problem = |_| Problem::new("has too many patterns to compile", "write fewer");
+    Patterns::new(&sources)
+        .map_err(problem)
+        .map_err(|p| reader.fault(key, Place::Default, p))
+        .ok()
+}
+
+fn phrase(text: &str) -> Result<String, Problem> {
+    let text = text.trim();
+    if text.chars().count() < PHRASE_CHARS_MIN {
+        let remedy = format!("write at least {PHRASE_CHARS_MIN} characters, so that no other error is meant");
+        return Err(Problem::new(
+            format!("{text:?} is too short for a phrase"),
+            remedy,
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Names that differ only in capitals or in `-` and `_` would be one and the same in the environment.
+fn distinct_names(reader: &mut Reader<'_>) {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for (name, place) in reader.layers.tenants() {
+        if let Some(other) = seen.insert(variable_part(name), name) {
+            let what = format!("cannot be told from tenants.{other} in an environment variable");
+            let problem = Problem::new(what, "rename one, or write both alike if one tenant is meant");
+            reader.fault(&format!("tenants.{name}"), place.clone(), problem);
+        }
+    }
+}
+
+/// A call names its tenant by the client id.
+fn distinct_clients(reader: &mut Reader<'_>) {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for name in reader.layers.tenants().keys() {
+        reader.tenant = Some(name);
+        let (id, place) = reader.text("tenants.*.client_id");
+        if !id.is_empty()
+            && let Some(other) = seen.insert(id, name)
+        {
+            let what = format!("is the client id of tenants.{other} too");
+            let problem = Problem::new(what, "keep one tenant for each SnapTrade API key");
+            reader.fault("tenants.*.client_id", place, problem);
+        }
+        reader.tenant = None;
+    }
+}

@@ -1,0 +1,152 @@
+//! The later source wins.
+
+use super::*;
+
+const LISTEN: &str = "SNAPTRADE_SIDECAR__PROXY__LISTEN";
+
+fn listen(scene: &Scene) -> String {
+    scene.load().config.proxy.listen.to_string()
+}
+
+#[test]
+fn file_then_environment_then_flags() {
+    let scene = Scene::minimal().file("[proxy]\nlisten = \"127.0.0.1:1\"");
+    assert_eq!(listen(&scene), "127.0.0.1:1");
+    let scene = scene.env((LISTEN, "127.0.0.1:2"));
+    assert_eq!(listen(&scene), "127.0.0.1:2");
+    let scene = scene.flag("proxy.listen", "127.0.0.1:3");
+    assert_eq!(listen(&scene), "127.0.0.1:3");
+    let scene = scene.flag("proxy.listen", "127.0.0.1:4");
+    assert_eq!(listen(&scene), "127.0.0.1:4");
+}
+
+#[test]
+fn port_beats_the_file_and_the_default_only() {
+    let port = ("PORT", "3000");
+    assert_eq!(listen(&Scene::minimal().env(port)), "0.0.0.0:3000");
+    let file = Scene::minimal()
+        .file("[proxy]\nlisten = \"127.0.0.1:1\"")
+        .env(port);
+    assert_eq!(listen(&file), "0.0.0.0:3000");
+    assert_eq!(
+        listen(&Scene::minimal().env((LISTEN, "127.0.0.1:2")).env(port)),
+        "127.0.0.1:2"
+    );
+    assert_eq!(
+        listen(&Scene::minimal().flag("proxy.listen", "127.0.0.1:3").env(port)),
+        "127.0.0.1:3"
+    );
+    let of_the_application = Scene::minimal()
+        .env((LISTEN, "127.0.0.1:2"))
+        .env(("PORT", "/run/app.sock"));
+    assert_eq!(listen(&of_the_application), "127.0.0.1:2");
+}
+
+#[test]
+fn an_empty_short_variable_is_none() {
+    let scene = Scene::minimal()
+        .env(("PORT", ""))
+        .env(("FRONTEND_URL", ""))
+        .env(("SNAPTRADE_SIDECAR_CONFIG", ""));
+    assert_eq!(listen(&scene), "127.0.0.1:8080");
+    assert!(scene.load().config.ops.allowed_origins.is_empty());
+}
+
+#[test]
+fn the_file_may_be_named_by_the_environment() {
+    let scene = Scene::minimal();
+    let other = scene.write("other.toml", "[proxy]\nlisten = \"127.0.0.1:1\"");
+    let scene = scene.env(("SNAPTRADE_SIDECAR_CONFIG", other.to_str().unwrap()));
+    assert_eq!(listen(&scene), "127.0.0.1:1");
+    let scene = scene.file("[proxy]\nlisten = \"127.0.0.1:2\"");
+    assert_eq!(listen(&scene), "127.0.0.1:2");
+}
+
+#[test]
+fn frontend_url_is_one_more_origin() {
+    let origins = |scene: &Scene| -> Vec<String> {
+        scene
+            .load()
+            .config
+            .ops
+            .allowed_origins
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
+    let url = ("FRONTEND_URL", "https://app.example.com/login?next=/");
+    assert_eq!(origins(&Scene::minimal().env(url)), ["https://app.example.com"]);
+    let listed = Scene::minimal()
+        .file("[ops]\nallowed_origins = [\"https://a.b\"]")
+        .env(url);
+    assert_eq!(origins(&listed), ["https://a.b", "https://app.example.com"]);
+    let twice = listed.flag("ops.allowed_origins", "https://app.example.com");
+    assert_eq!(origins(&twice), ["https://app.example.com"]);
+}
+
+#[test]
+fn the_short_variables_describe_the_tenant_default() {
+    let scene = Scene::minimal()
+        .file("[tenants.default]\nclient_id = \"file\"\nmax_users = 9\n[tenants.b]\nclient_id = \"b\"\nconsumer_key = \"k\"")
+        .env(("SNAPTRADE_SIDECAR__TENANTS__DEFAULT__CLIENT_ID", "long"));
+    let tenants = scene.load().config.tenants;
+    let shown: Vec<_> = tenants
+        .iter()
+        .map(|t| (&*t.name, t.client_id.as_str(), t.terms.max_users))
+        .collect();
+    assert_eq!(shown, [("b", "b", 5), ("default", "long", 9)]);
+}
+
+#[test]
+fn variables_find_the_tenant_that_the_file_names() {
+    let scene = Scene::new()
+        .file("[tenants.My-App]\nclient_id = \"a\"\nconsumer_key = \"k\"")
+        .env(("SNAPTRADE_SIDECAR__TENANTS__MY_APP__MAX_USERS", "20"))
+        .env((
+            "SNAPTRADE_SIDECAR__TENANTS__MY_APP__EVICTION__PROTECT",
+            "vip-*, demo-1",
+        ))
+        .env((
+            "SNAPTRADE_SIDECAR__TENANTS__MY_APP__EVICTION__EVICTABLE",
+            "[\"a,b\", \"*\"]",
+        ));
+    let Loaded { config, .. } = scene.load();
+    let [tenant] = config.tenants.as_slice() else {
+        panic!("{:?}", config.tenants)
+    };
+    assert_eq!((&*tenant.name, tenant.terms.max_users), ("My-App", 20));
+    assert_eq!(tenant.terms.policy.protect.sources(), ["vip-*", "demo-1"]);
+    assert_eq!(tenant.terms.policy.evictable.sources(), ["a,b", "*"]);
+}
+
+#[test]
+fn the_print_out_names_the_source_of_what_is_not_a_default() {
+    let scene = Scene::minimal()
+        .file("[ops]\nhosts = []\nallowed_origins = [\"https://a.b\"]\n[tenants.default]\nmax_users = 9")
+        .env(("FRONTEND_URL", "https://c.d"))
+        .flag("log.level", "debug");
+    let shown = scene.relative(&scene.load().effective.to_string());
+    for line in [
+        "[proxy]",
+        "listen = \"127.0.0.1:8080\"",
+        "hosts = [] # sidecar.toml:2",
+        "allowed_origins = [\"https://a.b\", \"https://c.d\"] # sidecar.toml:3, environment variable FRONTEND_URL",
+        "level = \"debug\" # command line",
+        "[tenants.default]",
+        "client_id = \"acme-id\" # environment variable SNAPTRADE_CLIENT_ID",
+        "consumer_key = \"[redacted]\" # environment variable SNAPTRADE_CONSUMER_KEY",
+        "consumer_key_file = \"\"",
+        "max_users = 9 # sidecar.toml:5",
+        "[tenants.default.eviction]",
+        "settle_timeout = \"20s\"",
+    ] {
+        assert!(
+            shown.lines().any(|shown| shown == line),
+            "{line} is not in\n{shown}"
+        );
+    }
+    let again = Scene::new().file(&shown);
+    let config = again.load().config;
+    assert_eq!(config.tenants[0].terms.max_users, 9);
+    assert_eq!(config.ops.allowed_origins.len(), 2);
+}

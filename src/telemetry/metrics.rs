@@ -1,0 +1,330 @@
+//! Counts and durations for scraping. Every label is bounded: a tenant that is not configured is `unknown`, and no
+//! user id ever becomes a label.
+
+mod exposition;
+mod labels;
+mod process;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+use crate::snaptrade::route::Route;
+pub use exposition::Format;
+use labels::ROUTES;
+
+/// What becomes of a registration, as the reply's `Snaptrade-Sidecar-Admission` says it; and, of the unmanaged ones,
+/// those that `SnapTrade` accepted although we could not verify them.
+pub const REGISTRATION_OUTCOMES: [&str; 5] = [
+    "forwarded",
+    "unmanaged",
+    "evicted",
+    "refused",
+    "unrecognised-accepted",
+];
+/// What becomes of an intended eviction.
+pub const EVICTION_OUTCOMES: [&str; 5] = ["evicted", "refused", "failed", "withdrawn", "would-evict"];
+/// The calls that the sidecar makes itself, and what becomes of them.
+pub const MANAGEMENT_CALLS: [&str; 2] = ["list_users", "delete_user"];
+pub const MANAGEMENT_OUTCOMES: [&str; 2] = ["ok", "error"];
+
+/// The tenant label of requests that belong to none.
+const UNKNOWN: &str = "unknown";
+/// The statuses that HTTP gives a meaning to; others are counted too, only more slowly.
+const STATUSES: std::ops::Range<u16> = 100..600;
+/// Seconds. A pass-through call takes a round trip, 50 ms to some seconds; 60 s is the response timeout's default.
+const CALL_BUCKETS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
+];
+/// Seconds. Two calls with room, four with an eviction, up to 18 s while one settles; 30 s is the default's end.
+const ADMISSION_BUCKETS: [f64; 11] = [0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0];
+
+type Level = Gauge<u64, AtomicU64>;
+type Decimal = Gauge<f64, AtomicU64>;
+type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// Every metric of the process; shared by `Arc`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// The configured ones, then `unknown`.
+    tenants: Vec<Tenant>,
+    requests: Family<labels::Request, Counter>,
+    /// By route, like the next: handles, so that a request looks nothing up.
+    request_duration: [Histogram; ROUTES.len()],
+    upstream_duration: [Histogram; ROUTES.len()],
+    upstream_errors: Family<labels::Kind, Counter>,
+    registrations: Family<labels::TenantOutcome, Counter>,
+    admissions: Durations<labels::Outcome>,
+    evictions: Family<labels::TenantOutcome, Counter>,
+    users: Family<labels::Tenant, Level>,
+    pending_deletions: Family<labels::Tenant, Level>,
+    admission_queue: Family<labels::Tenant, Level>,
+    management_calls: Family<labels::Management, Counter>,
+    rate_limit_remaining: Family<labels::Tenant, Level>,
+    clock_skew: Family<labels::Process, Decimal>,
+    connections_open: Arc<AtomicUsize>,
+}
+
+/// A tenant's name, and its request counters by route and status, made when first needed.
+#[derive(Debug)]
+struct Tenant {
+    name: Arc<str>,
+    requests: Box<[OnceLock<Counter>]>,
+}
+
+impl Metrics {
+    /// `tenants` are the configured names with their user limits.
+    pub fn new<'n>(tenants: impl IntoIterator<Item = (&'n str, usize)>) -> Self {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(process::Process));
+        let own = registry.sub_registry_with_prefix("snaptrade_sidecar");
+        let limits: Family<labels::Tenant, Level> = register(own, "user_limit", "Users allowed");
+        let mut names = Vec::new();
+        for (name, limit) in tenants {
+            let tenant: Arc<str> = name.into();
+            names.push(tenant.clone());
+            limits.get_or_create(&labels::Tenant { tenant }).set(limit as u64);
+        }
+        let connections_open = Arc::new(AtomicUsize::new(0));
+        own.register_collector(Box::new(process::Connections(connections_open.clone())));
+        own.register("build", "What is running", Info::new(build()));
+        let metrics = Self {
+            requests: register(own, "requests", "Requests on the proxy, by what the caller got"),
+            request_duration: by_route(own, "request_duration", "From request head to reply head"),
+            upstream_duration: by_route(own, "upstream_duration", "From sending to SnapTrade's reply head"),
+            upstream_errors: register(own, "upstream_errors", "Calls that SnapTrade did not answer"),
+            registrations: register(own, "registrations", "Registrations of users"),
+            admissions: durations(own, "admission_duration", "Managed registrations", || {
+                Histogram::new(ADMISSION_BUCKETS)
+            }),
+            evictions: register(own, "evictions", "Users deleted, or meant to be, to make room"),
+            users: register(
+                own,
+                "users",
+                "Users that SnapTrade listed last, without those being deleted",
+            ),
+            pending_deletions: register(own, "pending_deletions", "Users whose deletion is not settled"),
+            admission_queue: register(own, "admission_queue", "Registrations that wait for their turn"),
+            management_calls: register(own, "management_calls", "Calls of the sidecar's own"),
+            rate_limit_remaining: register(own, "rate_limit_remaining", "Calls that SnapTrade still allows"),
+            clock_skew: seconds(
+                own,
+                "clock_skew",
+                "SnapTrade's clock minus ours",
+                Family::default(),
+            ),
+            tenants: names
+                .into_iter()
+                .chain([UNKNOWN.into()])
+                .map(Tenant::new)
+                .collect(),
+            connections_open,
+            registry,
+        };
+        metrics.start_at_zero();
+        metrics
+    }
+
+    /// A request on the data plane, when its reply is through. `tenant` is `unknown` where there is none.
+    pub fn request(&self, tenant: &str, route: Route, status: u16, took: Duration) {
+        let tenant = self.tenant(tenant);
+        match tenant.requests.get(place(route, status)) {
+            Some(counter) if STATUSES.contains(&status) => counter
+                .get_or_init(|| self.requests.get_or_create_owned(&tenant.labels(route, status)))
+                .inc(),
+            _ => self.requests.get_or_create(&tenant.labels(route, status)).inc(),
+        };
+        self.request_duration[route as usize].observe(took.as_secs_f64());
+    }
+
+    /// A call to `SnapTrade`, until the head of its reply.
+    pub fn upstream(&self, route: Route, took: Duration) {
+        self.upstream_duration[route as usize].observe(took.as_secs_f64());
+    }
+
+    pub fn upstream_error(&self, kind: &'static str) {
+        self.upstream_errors.get_or_create(&labels::Kind { kind }).inc();
+    }
+
+    pub fn registration(&self, tenant: &str, outcome: &'static str) {
+        self.registrations
+            .get_or_create(&self.outcome(tenant, outcome))
+            .inc();
+    }
+
+    /// A managed registration, from arrival to reply.
+    pub fn admission(&self, outcome: &'static str, took: Duration) {
+        self.admissions
+            .get_or_create(&labels::Outcome { outcome })
+            .observe(took.as_secs_f64());
+    }
+
+    pub fn eviction(&self, tenant: &str, outcome: &'static str) {
+        self.evictions.get_or_create(&self.outcome(tenant, outcome)).inc();
+    }
+
+    /// How many users were listed last.
+    pub fn users(&self, tenant: &str, count: usize) {
+        self.users.get_or_create(&self.only(tenant)).set(count as u64);
+    }
+
+    pub fn pending_deletions(&self, tenant: &str, count: usize) {
+        self.pending_deletions
+            .get_or_create(&self.only(tenant))
+            .set(count as u64);
+    }
+
+    pub fn admission_queue(&self, tenant: &str, waiting: usize) {
+        self.admission_queue
+            .get_or_create(&self.only(tenant))
+            .set(waiting as u64);
+    }
+
+    pub fn management_call(&self, tenant: &str, call: &'static str, outcome: &'static str) {
+        let tenant = self.tenant(tenant).name.clone();
+        self.management_calls
+            .get_or_create(&labels::Management {
+                tenant,
+                call,
+                outcome,
+            })
+            .inc();
+    }
+
+    pub fn rate_limit_remaining(&self, tenant: &str, remaining: u64) {
+        self.rate_limit_remaining
+            .get_or_create(&self.only(tenant))
+            .set(remaining);
+    }
+
+    /// Positive where `SnapTrade`'s clock is ahead.
+    pub fn clock_skew(&self, seconds: f64) {
+        self.clock_skew.get_or_create(&labels::Process {}).set(seconds);
+    }
+
+    /// The number of open connections of the data plane; whoever opens and closes them counts here.
+    pub fn connections_open(&self) -> Arc<AtomicUsize> {
+        self.connections_open.clone()
+    }
+
+    /// Everything, as text.
+    pub fn encode(&self, format: Format) -> String {
+        let mut openmetrics = String::new();
+        // Writing to a string cannot fail, nor do the collectors; text that breaks off is refused by scrapers.
+        let _ = text::encode(&mut openmetrics, &self.registry);
+        match format {
+            Format::OpenMetrics => openmetrics,
+            Format::Prometheus => exposition::classic(&openmetrics),
+        }
+    }
+
+    /// Creates the series whose first increment an alert on a rate would otherwise miss. Levels that are not known
+    /// before the first look, such as the number of users, stay absent instead of pretending to be zero.
+    fn start_at_zero(&self) {
+        for tenant in self.tenants.iter().filter(|tenant| &*tenant.name != UNKNOWN) {
+            self.pending_deletions(&tenant.name, 0);
+            self.admission_queue(&tenant.name, 0);
+            for outcome in REGISTRATION_OUTCOMES {
+                let _ = self
+                    .registrations
+                    .get_or_create(&self.outcome(&tenant.name, outcome));
+            }
+            for outcome in EVICTION_OUTCOMES {
+                let _ = self.evictions.get_or_create(&self.outcome(&tenant.name, outcome));
+            }
+            for call in MANAGEMENT_CALLS {
+                for outcome in MANAGEMENT_OUTCOMES {
+                    let tenant = tenant.name.clone();
+                    let labels = labels::Management {
+                        tenant,
+                        call,
+                        outcome,
+                    };
+                    let _ = self.management_calls.get_or_create(&labels);
+                }
+            }
+        }
+    }
+
+    /// Tenants are few, so comparing names costs less than hashing one. The last is `unknown`.
+    fn tenant(&self, name: &str) -> &Tenant {
+        let known = self.tenants.iter().position(|tenant| &*tenant.name == name);
+        &self.tenants[known.unwrap_or(self.tenants.len() - 1)]
+    }
+
+    fn only(&self, tenant: &str) -> labels::Tenant {
+        let tenant = self.tenant(tenant).name.clone();
+        labels::Tenant { tenant }
+    }
+
+    fn outcome(&self, tenant: &str, outcome: &'static str) -> labels::TenantOutcome {
+        let tenant = self.tenant(tenant).name.clone();
+        labels::TenantOutcome { tenant, outcome }
+    }
+}
+
+impl Tenant {
+    fn new(name: Arc<str>) -> Self {
+        let places = ROUTES.len() * STATUSES.len();
+        let requests = (0..places).map(|_| OnceLock::new()).collect();
+        Self { name, requests }
+    }
+
+    fn labels(&self, route: Route, status: u16) -> labels::Request {
+        let tenant = self.name.clone();
+        labels::Request {
+            tenant,
+            route,
+            status,
+        }
+    }
+}
+
+/// Where a tenant keeps the counter of this route and a status of [`STATUSES`].
+fn place(route: Route, status: u16) -> usize {
+    route as usize * STATUSES.len() + usize::from(status.saturating_sub(STATUSES.start))
+}
+
+fn build() -> labels::Build {
+    labels::Build {
+        version: env!("CARGO_PKG_VERSION"),
+        commit: option_env!("SNAPTRADE_SIDECAR_COMMIT").unwrap_or(UNKNOWN),
+    }
+}
+
+fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
+}
+
+fn durations<L>(registry: &mut Registry, name: &str, help: &str, new: fn() -> Histogram) -> Durations<L>
+where
+    Durations<L>: Metric + Clone,
+    L: Clone + std::hash::Hash + Eq,
+{
+    seconds(registry, name, help, Family::new_with_constructor(new))
+}
+
+/// A histogram for each route, in the order of [`ROUTES`].
+fn by_route(registry: &mut Registry, name: &str, help: &str) -> [Histogram; ROUTES.len()] {
+    let family = durations(registry, name, help, || Histogram::new(CALL_BUCKETS));
+    ROUTES.map(|route| family.get_or_create_owned(&labels::ByRoute { route }))
+}
+
+#[cfg(test)]
+mod tests;
