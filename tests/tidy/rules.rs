@@ -119,24 +119,23 @@ pub(crate) fn words(code: &str, words: &[&str], remedy: &str) -> Faults {
     found.collect()
 }
 
-/// Calls of a method or an associated function named `delete`; `routing::delete` is a function of a module.
+/// Calls of a method or an associated function named `delete`. `routing::delete` is a function of a module, and
+/// `self.delete` is the caller's own, in which the client's would be found.
 pub(crate) fn deletions(code: &str) -> Vec<usize> {
-    let calls = |line: &str| {
-        line.match_indices("delete").any(|(at, name)| {
-            let before = &line[..at];
-            let owner = before
-                .strip_suffix("::")
-                .and_then(|path| path.rsplit(|c| !is_word(c)).next());
-            let is_ours =
-                before.ends_with('.') || owner.is_some_and(|owner| owner.starts_with(char::is_uppercase));
-            is_ours && !line[at + name.len()..].starts_with(is_word)
-        })
+    let is_call = |line: &str, at: usize| {
+        let before = &line[..at];
+        let last_word = |path: &str| path.rsplit(|c| !is_word(c)).next().unwrap_or_default().to_owned();
+        let is_method = before
+            .strip_suffix('.')
+            .is_some_and(|owner| last_word(owner) != "self");
+        let of_type = before
+            .strip_suffix("::")
+            .is_some_and(|owner| last_word(owner).starts_with(char::is_uppercase));
+        (is_method || of_type) && !line[at + "delete".len()..].starts_with(is_word)
     };
-    code.lines()
-        .enumerate()
-        .filter(|(_, line)| calls(line))
-        .map(|(at, _)| at + 1)
-        .collect()
+    let lines = code.lines().enumerate();
+    let found = lines.filter(|(_, line)| line.match_indices("delete").any(|(at, _)| is_call(line, at)));
+    found.map(|(at, _)| at + 1).collect()
 }
 
 /// The keys of a TOML file that no comment explains, on their line or right above.
@@ -194,11 +193,11 @@ fn a_long_function_is_seen_and_a_table_is_not() {
 #[test]
 fn a_deletion_is_told_from_other_words() {
     assert_eq!(
-        deletions("manage.delete(id)\nManage::delete(m, id)\n    .delete(id)\nlet f = Manage::delete;"),
+        deletions("self.manage.delete(id)\nManage::delete(m, id)\n    .delete(id)\nlet f = Manage::delete;"),
         [1, 2, 3, 4]
     );
     assert_eq!(
-        deletions("routing::delete(f)\nStep::Delete\nmanage.deleted(id)\nfn delete() {}"),
+        deletions("self.delete(id)\nrouting::delete(f)\nStep::Delete\nmanage.deleted(id)\nfn delete() {}"),
         []
     );
 }
