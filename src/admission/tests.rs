@@ -301,6 +301,21 @@ fn r10_a_plain_refusal_frees_the_next_and_a_rejection_nobody() {
 }
 
 #[test]
+fn r10_after_a_deletion_that_did_not_happen_a_limit_error_takes_no_second_victim() {
+    let mut bench = Bench::new();
+    bench.run([
+        Event::Begun,
+        listed(&["a", "b", "c"]),
+        Event::IntentRecorded(true),
+        Event::Deleted(Deletion::Unclear),
+    ]);
+    bench.after(Duration::from_secs(20));
+    assert_eq!(bench.on(listed(&["a", "b", "c"])), FORWARD);
+    assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), Step::List);
+    assert_eq!(bench.on(listed(&["a", "b", "c"])), ANSWERED);
+}
+
+#[test]
 fn r10_an_unresolved_deletion_is_settled_before_anything_else() {
     let mut bench = Bench::new();
     bench.run([
