@@ -12,6 +12,7 @@
 //! - [`admission`]: the decision, pure: one registration as a state machine, the policy, the roster.
 //! - [`config`]: what the program was told, validated.
 //! - [`telemetry`]: what it tells its operator: log, metrics and health.
+//! - [`simulator`]: a stand-in for SnapTrade; uses nothing of the above.
 
 pub mod types;
 
@@ -22,3 +23,5 @@ pub mod admission;
 pub mod config;
 
 pub mod telemetry;
+
+pub mod simulator;

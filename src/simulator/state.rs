@@ -1,0 +1,292 @@
+//! What the stand-in knows, and what each call does to it. No waiting here: every call is done in one moment.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::arrived::{Arrived, hex};
+use super::calls::{CallKind, Calls};
+use super::echo::echo;
+use super::faults::Faults;
+use super::options::Options;
+use super::replies::{self, Reply, error, json};
+use super::signature::verifies;
+use super::throttle::Throttle;
+use super::users::{NoRoom, Users};
+
+/// How many signatures are remembered against being sent twice; then all are forgotten.
+const SIGNATURES_MAX: usize = 100_000;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) options: Options,
+    pub(super) users: Users,
+    pub(super) faults: Faults,
+    pub(super) calls: Calls,
+    pub(super) deletions: usize,
+    pub(super) most_live: usize,
+    throttle: Throttle,
+    signatures: HashSet<String>,
+    /// Makes secrets and request ids, together with how many were made.
+    seed: u64,
+    made: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UserWithSecret<'a> {
+    user_id: &'a str,
+    user_secret: &'a str,
+}
+
+#[derive(Serialize)]
+struct Deleted<'a> {
+    status: &'a str,
+    detail: &'a str,
+    #[serde(rename = "userId")]
+    user_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct ApiStatus {
+    version: u32,
+    timestamp: String,
+    online: bool,
+}
+
+/// The members of a body that any call looks at.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Named {
+    user_id: Option<String>,
+    user_secret: Option<String>,
+}
+
+impl State {
+    pub(super) fn new(options: Options) -> Self {
+        Self {
+            options,
+            users: Users::default(),
+            faults: Faults::default(),
+            calls: Calls::default(),
+            deletions: 0,
+            most_live: 0,
+            throttle: Throttle::default(),
+            signatures: HashSet::new(),
+            seed: RandomState::new().hash_one(()),
+            made: 0,
+        }
+    }
+
+    /// Something that looks like a UUID and was not made before.
+    pub(super) fn new_uuid(&mut self) -> String {
+        self.made += 1;
+        let hash = Sha256::new()
+            .chain_update(self.seed.to_le_bytes())
+            .chain_update(self.made.to_le_bytes());
+        let text = hex(&hash.finalize());
+        format!(
+            "{}-{}-4{}-8{}-{}",
+            &text[..8],
+            &text[8..12],
+            &text[12..15],
+            &text[15..18],
+            &text[18..30]
+        )
+    }
+
+    /// Does the work of a call and says how it is answered.
+    pub(super) fn work(&mut self, call: &Arrived) -> Reply {
+        let now = Instant::now();
+        let ours = call.parameter("clientId").as_deref() == Some(self.options.client_id.as_str());
+        let standing = if ours {
+            self.throttle.call(self.options.rate_limit, now)
+        } else {
+            None
+        };
+        let mut reply = match standing {
+            Some(standing) if standing.refused => replies::throttled(standing),
+            _ => self.allowed(call, now),
+        };
+        if let Some(standing) = standing {
+            replies::note_standing(&mut reply, standing);
+        }
+        reply
+    }
+
+    fn allowed(&mut self, call: &Arrived, now: Instant) -> Reply {
+        let signed = match call.kind {
+            CallKind::ApiStatus => false,
+            CallKind::Other => self.options.verify_echo,
+            CallKind::Register | CallKind::List | CallKind::Delete | CallKind::ResetSecret => true,
+        };
+        if signed && !call.body.is_whole() {
+            return error(
+                413,
+                "1012",
+                "The body is larger than anything that this call takes.",
+            );
+        }
+        if signed && !self.accepts_signature(call) {
+            return error(401, "1076", "Unable to verify signature sent");
+        }
+        match call.kind {
+            CallKind::ApiStatus => api_status(),
+            CallKind::Register => self.register(call, now),
+            CallKind::List => json(200, &self.users.listed(&self.options, now)),
+            CallKind::Delete => self.delete(call, now),
+            CallKind::ResetSecret => self.reset_secret(call, now),
+            CallKind::Other => echo(call),
+        }
+    }
+
+    fn accepts_signature(&mut self, call: &Arrived) -> bool {
+        let Some(signature) = call.header("signature") else {
+            return false;
+        };
+        let options = &self.options;
+        let timestamp = call
+            .parameter("timestamp")
+            .and_then(|text| text.parse::<i64>().ok());
+        let fresh = timestamp.is_some_and(|timestamp| {
+            let age = jiff::Timestamp::now().as_second().abs_diff(timestamp);
+            options.timestamp_freshness.is_none_or(|seconds| age <= seconds)
+        });
+        let known = call.parameter("clientId").as_deref() == Some(options.client_id.as_str());
+        let path = call.parts.uri.path();
+        let key = options.consumer_key.expose();
+        if !(fresh && known && verifies(key, path, call.query(), &call.body.kept, signature)) {
+            return false;
+        }
+        if self.signatures.len() >= SIGNATURES_MAX {
+            self.signatures.clear();
+        }
+        let new = self.signatures.insert(signature.to_owned());
+        new || !self.options.reject_replayed_signatures
+    }
+
+    fn register(&mut self, call: &Arrived, now: Instant) -> Reply {
+        if self.options.client_id.starts_with("PERS-") {
+            let detail = "Personal SnapTrade keys are provisioned with their user automatically at signup. \
+                          registerUser is not available for personal keys.";
+            return error(400, "1012", detail);
+        }
+        let Some(id) = named(call).user_id.filter(|id| !id.is_empty()) else {
+            return error(400, "1012", "userId: This field is required.");
+        };
+        let secret = self.new_uuid();
+        match self.users.register(&id, secret.clone(), &self.options, now) {
+            Ok(()) => {
+                self.note_live(now);
+                json(
+                    200,
+                    &UserWithSecret {
+                        user_id: &id,
+                        user_secret: &secret,
+                    },
+                )
+            }
+            Err(NoRoom::Exists) => error(
+                400,
+                "1010",
+                &format!("User with the following userId already exist: {id}"),
+            ),
+            Err(NoRoom::LimitReached) => {
+                let accepted = call.header("accept-encoding").unwrap_or_default();
+                replies::limit_reached(&self.options, accepted.contains("gzip"))
+            }
+        }
+    }
+
+    fn delete(&mut self, call: &Arrived, now: Instant) -> Reply {
+        let id = call.parameter("userId").unwrap_or_default();
+        match self.users.delete(&id, &self.options, now) {
+            None => error(
+                self.options.unknown_user_status,
+                "1083",
+                "Invalid userID or userSecret provided",
+            ),
+            Some(first) => {
+                self.deletions += usize::from(first);
+                let detail = "User queued for deletion; please wait for webhook for confirmation.";
+                json(
+                    200,
+                    &Deleted {
+                        status: "deleted",
+                        detail,
+                        user_id: &id,
+                    },
+                )
+            }
+        }
+    }
+
+    /// The user and its secret may stand in the query or in the body.
+    fn reset_secret(&mut self, call: &Arrived, now: Instant) -> Reply {
+        let body = named(call);
+        let id = call.parameter("userId").or(body.user_id).unwrap_or_default();
+        let secret = call.parameter("userSecret").or(body.user_secret);
+        let known = self.users.secret(&id, &self.options, now);
+        if known.is_none() || known != secret.as_deref() {
+            return error(
+                self.options.unknown_user_status,
+                "1083",
+                "Invalid userID or userSecret provided",
+            );
+        }
+        let new = self.new_uuid();
+        self.users.change_secret(&id, new.clone(), &self.options, now);
+        json(
+            200,
+            &UserWithSecret {
+                user_id: &id,
+                user_secret: &new,
+            },
+        )
+    }
+
+    /// What another program does with the same key; `None` if the user is already there.
+    pub(super) fn add_user(&mut self, id: &str) -> Option<String> {
+        let (secret, now) = (self.new_uuid(), Instant::now());
+        let added = self.users.add(id, secret.clone(), &self.options, now);
+        self.note_live(now);
+        added.then_some(secret)
+    }
+
+    pub(super) fn live(&self) -> Vec<String> {
+        self.users.live(&self.options, Instant::now())
+    }
+
+    /// Forgets what was counted and goes on from here.
+    pub(super) fn clear_calls(&mut self) {
+        self.calls.clear();
+        self.deletions = 0;
+        self.most_live = 0;
+        self.note_live(Instant::now());
+    }
+
+    fn note_live(&mut self, now: Instant) {
+        self.most_live = self.most_live.max(self.users.live(&self.options, now).len());
+    }
+}
+
+fn named(call: &Arrived) -> Named {
+    serde_json::from_slice(&call.body.kept).unwrap_or_default()
+}
+
+fn api_status() -> Reply {
+    let timestamp = jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+        .to_string();
+    json(
+        200,
+        &ApiStatus {
+            version: 151,
+            timestamp,
+            online: true,
+        },
+    )
+}
