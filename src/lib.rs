@@ -12,7 +12,14 @@
 //! - [`admission`]: the decision, pure: one registration as a state machine, the policy, the roster.
 //! - [`config`]: what the program was told, validated.
 //! - [`telemetry`]: what it tells its operator: log, metrics and health.
+//! - [`upstream`]: towards SnapTrade: the calls that are forwarded, and the sidecar's own.
+//! - [`guard`]: performs admissions, a tenant's one after the other; the only place that deletes users.
+//! - [`proxy`]: the data plane's requests: passed through, or handed to a guard.
+//! - [`ops`]: health, metrics, status, and registering by hand.
+//! - [`server`]: the data plane's listeners, connections, and their end.
+//! - [`app`]: the composition root: a configuration becomes a running sidecar.
 //! - [`simulator`]: a stand-in for SnapTrade; uses nothing of the above.
+//! - [`cli`]: the command line.
 
 pub mod types;
 
@@ -24,4 +31,18 @@ pub mod config;
 
 pub mod telemetry;
 
+pub mod upstream;
+
+pub mod guard;
+
+pub mod proxy;
+
+pub mod ops;
+
+pub mod server;
+
+pub mod app;
+
 pub mod simulator;
+
+pub mod cli;

@@ -20,6 +20,18 @@ pub enum Mode {
     Off,
 }
 
+impl Mode {
+    /// As it is written in the configuration.
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::OnLimitError => "on-limit-error",
+            Self::Observe => "observe",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// What becomes of a registration when the users could not be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnListError {

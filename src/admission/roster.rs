@@ -33,6 +33,8 @@ pub struct Roster {
     first_seen: HashMap<UserId, Instant>,
     registered: HashMap<UserId, Registered>,
     removed: HashMap<UserId, Instant>,
+    /// How many of the removed the last list still named.
+    lingering: usize,
     empty_since: Option<Instant>,
     /// At most one (R10).
     pub unresolved: Option<Unresolved>,
@@ -65,7 +67,9 @@ impl Roster {
 
     /// `listUsers` may lag: a user that we just registered counts, one that we just saw go does not.
     fn with_own_changes(&mut self, mut entries: Vec<UserId>, now: Instant, settle: Duration) -> Vec<UserId> {
+        let named = entries.len();
         entries.retain(|id| !self.removed.contains_key(id));
+        self.lingering = named - entries.len();
         for (id, user) in &mut self.registered {
             if entries.contains(id) {
                 user.listed = true;
@@ -120,6 +124,13 @@ impl Roster {
         self.entries().contains(id)
     }
 
+    /// The last confirmed list and when it was fetched, while it holds.
+    pub fn list(&self) -> Option<(Instant, &[UserId])> {
+        self.listed
+            .as_ref()
+            .map(|(at, entries)| (*at, entries.as_slice()))
+    }
+
     fn entries(&self) -> &[UserId] {
         self.listed.as_ref().map_or(&[], |(_, entries)| entries)
     }
@@ -142,9 +153,15 @@ impl Roster {
         self.entries().iter().filter(fresh).count()
     }
 
-    /// All tombstones, fresh or not.
-    pub fn tombstones(&self) -> usize {
-        self.entries().iter().filter(|id| is_tombstone(id)).count()
+    /// All whose deletion may still hold a slot: tombstones, fresh or not, and the removed that the list still names.
+    pub fn going(&self) -> usize {
+        let tombstones = self.entries().iter().filter(|id| is_tombstone(id)).count();
+        tombstones + self.lingering
+    }
+
+    /// How many of the removed the last list still named.
+    pub fn lingering(&self) -> usize {
+        self.lingering
     }
 
     /// The live users as the policy sees them, without those that no list has named yet: their deletion could not

@@ -125,8 +125,9 @@ impl Turn<'_> {
     }
 
     fn consider_after_limit(&mut self, limit: AfterLimit) -> Step {
-        if self.roster.fresh_tombstones(self.now, self.terms.settle_timeout) > 0 {
-            if !limit.evicted && !self.roster.tombstones_count {
+        let fresh = self.roster.fresh_tombstones(self.now, self.terms.settle_timeout);
+        if fresh + self.roster.lingering() > 0 {
+            if fresh > 0 && !limit.evicted && !self.roster.tombstones_count {
                 self.roster.tombstones_count = true;
                 self.admission.notes.push(Note::TombstonesCount);
             }
@@ -134,15 +135,13 @@ impl Turn<'_> {
                 return self.give_up(Reason::Observed);
             }
             if let Some(limit) = &mut self.admission.limit {
-                limit.buried.get_or_insert(self.roster.tombstones());
+                limit.buried.get_or_insert(self.roster.going());
             }
             // The one retry must not be wasted, so that a tombstone of our own eviction is waited for as well.
             return self.pause_or(Reason::TimedOut);
         }
         // A tombstone that only grew old freed nothing.
-        let vanished = limit
-            .buried
-            .is_some_and(|buried| self.roster.tombstones() < buried);
+        let vanished = limit.buried.is_some_and(|buried| self.roster.going() < buried);
         if limit.evicted || vanished {
             return self.retry();
         }

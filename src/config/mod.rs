@@ -24,6 +24,7 @@ mod value;
 pub use effective::{Effective, reference};
 pub use fault::{Fault, Faults, Place};
 pub use load::{Loaded, Sources, load};
+pub use span::parse_span;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -7,6 +7,11 @@ use super::fault::Problem;
 const REMEDY: &str =
     "write a whole number with a unit (ms, s, m, h or d), such as \"250ms\", \"5s\" or \"1h30m\"";
 
+/// Reads a length of time for the command line; the error says what to write.
+pub fn parse_span(text: &str) -> Result<Duration, String> {
+    parse(text).map_err(|problem| format!("{}; {}", problem.what, problem.remedy))
+}
+
 /// Reads a length of time. A number without a unit, a sign or a fraction is refused, so that nothing is guessed.
 pub(super) fn parse(text: &str) -> Result<Duration, Problem> {
     let refused = || Problem::new(format!("{text:?} is not a length of time"), REMEDY);

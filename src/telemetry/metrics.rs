@@ -21,8 +21,15 @@ use crate::snaptrade::route::Route;
 pub use exposition::Format;
 use labels::ROUTES;
 
-/// What becomes of a registration, as the reply's `Snaptrade-Sidecar-Admission` says it.
-pub const REGISTRATION_OUTCOMES: [&str; 4] = ["forwarded", "unmanaged", "evicted", "refused"];
+/// What becomes of a registration, as the reply's `Snaptrade-Sidecar-Admission` says it; and, of the unmanaged ones,
+/// those that `SnapTrade` accepted although we could not verify them.
+pub const REGISTRATION_OUTCOMES: [&str; 5] = [
+    "forwarded",
+    "unmanaged",
+    "evicted",
+    "refused",
+    "unrecognised-accepted",
+];
 /// What becomes of an intended eviction.
 pub const EVICTION_OUTCOMES: [&str; 5] = ["evicted", "refused", "failed", "withdrawn", "would-evict"];
 /// The calls that the sidecar makes itself, and what becomes of them.
@@ -92,7 +99,7 @@ impl Metrics {
         own.register("build", "What is running", Info::new(build()));
         let metrics = Self {
             requests: register(own, "requests", "Requests on the proxy, by what the caller got"),
-            request_duration: by_route(own, "request_duration", "From request head to end of reply"),
+            request_duration: by_route(own, "request_duration", "From request head to reply head"),
             upstream_duration: by_route(own, "upstream_duration", "From sending to SnapTrade's reply head"),
             upstream_errors: register(own, "upstream_errors", "Calls that SnapTrade did not answer"),
             registrations: register(own, "registrations", "Registrations of users"),

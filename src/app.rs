@@ -1,0 +1,278 @@
+//! The composition root: a validated configuration becomes a running sidecar.
+//!
+//! The runtime that builds the [`App`] is the control runtime: it runs admissions, management calls and the ops plane.
+//! The workers, a thread each, carry the traffic.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, Tenant};
+use crate::guard::{Guard, Means};
+use crate::ops::{self, Ops};
+use crate::proxy::{Proxy, Shared};
+use crate::server::{Limits, Listeners};
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::forward::Forwarder;
+use crate::upstream::{manage, tls};
+
+/// For the calls to the ops plane that are still open when all else is done.
+const OPS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A sidecar whose ports are bound and which has not begun to answer.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    listeners: Listeners,
+    ops: TcpListener,
+    ops_addr: SocketAddr,
+    tls: rustls::ClientConfig,
+    guards: Vec<Arc<Guard>>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    /// Cancelled on the first signal: from then on nobody is evicted.
+    stopping: CancellationToken,
+    admissions: TaskTracker,
+}
+
+/// Why a sidecar could not be built.
+#[derive(Debug)]
+pub enum BuildError {
+    Listen {
+        /// The configuration key of the address.
+        key: &'static str,
+        addr: SocketAddr,
+        source: io::Error,
+    },
+    Tls(rustls::Error),
+    Threads(io::Error),
+    ManageClient(reqwest::Error),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { key, addr, source } => {
+                write!(f, "cannot listen on {addr} ({key})")?;
+                match source.kind() {
+                    io::ErrorKind::AddrInUse => f.write_str(
+                        "; another program has this port, perhaps another sidecar: stop it, or choose another address",
+                    ),
+                    io::ErrorKind::PermissionDenied => {
+                        f.write_str("; ports below 1024 need a privilege: choose a higher one")
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        f.write_str("; this machine has no such address: use 127.0.0.1 or 0.0.0.0")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Threads(_) => f.write_str("cannot start the worker threads"),
+            Self::Tls(_) => f.write_str("cannot set up TLS for the upstream"),
+            Self::ManageClient(_) => f.write_str("cannot set up the client for management calls"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen { source, .. } | Self::Threads(source) => Some(source),
+            Self::Tls(source) => Some(source),
+            Self::ManageClient(source) => Some(source),
+        }
+    }
+}
+
+impl App {
+    /// Binds the ports and wires the parts together. Must be called on the control runtime.
+    ///
+    /// # Errors
+    /// If a port cannot be bound, or TLS cannot be set up.
+    pub async fn build(config: Config) -> Result<Self, BuildError> {
+        let listeners = bind_proxy(&config)?;
+        let (ops, ops_addr) = bind_ops(&config).await?;
+        let tls = tls::client_config(config.proxy.upstream_ca.as_ref()).map_err(BuildError::Tls)?;
+        let http =
+            manage::client(tls.clone(), config.proxy.connect_timeout).map_err(BuildError::ManageClient)?;
+        let limits = config
+            .tenants
+            .iter()
+            .map(|tenant| (&*tenant.name, tenant.terms.max_users));
+        let metrics = Arc::new(Metrics::new(limits));
+        let (stopping, admissions) = (CancellationToken::new(), TaskTracker::new());
+        let means = Means {
+            http,
+            origin: config.proxy.upstream.to_string(),
+            forwarder: Forwarder::new(&config.proxy, tls.clone()),
+            metrics: Arc::clone(&metrics),
+            stopping: stopping.clone(),
+            runtime: Handle::current(),
+            tasks: admissions.clone(),
+        };
+        let guard = |tenant: &Tenant| Arc::new(Guard::new(tenant.clone(), means.clone()));
+        let guards = config.tenants.iter().map(guard).collect();
+        Ok(Self {
+            config,
+            listeners,
+            ops,
+            ops_addr,
+            tls,
+            guards,
+            health: Arc::new(Health::new()),
+            metrics,
+            stopping,
+            admissions,
+        })
+    }
+
+    /// Where the application reaches the sidecar.
+    pub fn proxy_addr(&self) -> SocketAddr {
+        self.listeners.local_addr()
+    }
+
+    /// Where health, metrics and status are.
+    pub fn ops_addr(&self) -> SocketAddr {
+        self.ops_addr
+    }
+
+    /// Answers until `shutdown` completes, then drains: not ready but still accepting for `drain_delay`, then for at
+    /// most `drain_timeout` until what is under way has been answered. Evicts nobody once `shutdown` completed.
+    ///
+    /// # Errors
+    /// If the worker threads cannot be started.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), BuildError> {
+        let (closing, ops_closing) = (CancellationToken::new(), CancellationToken::new());
+        // However this ends, the workers end with it.
+        let _close = closing.clone().drop_guard();
+        let proxy = self.proxy();
+        let limits = Limits {
+            max_connections: self.config.proxy.max_connections,
+            header_timeout: self.config.proxy.header_timeout,
+        };
+        let workers = self
+            .listeners
+            .start(limits, self.metrics.connections_open(), &closing, move || {
+                let proxy = proxy();
+                move |request| {
+                    let proxy = proxy.clone();
+                    async move { proxy.handle(request).await }
+                }
+            })
+            .map_err(BuildError::Threads)?;
+        let router = ops::router(Ops {
+            config: self.config.ops.clone(),
+            upstream: self.config.proxy.upstream.to_string(),
+            health: Arc::clone(&self.health),
+            metrics: Arc::clone(&self.metrics),
+            tenants: self.guards.clone(),
+        });
+        let ops = tokio::spawn(ops::serve(self.ops, router, ops_closing.clone()));
+        self.health.set_ready();
+        for guard in &self.guards {
+            tokio::spawn(first_look(Arc::clone(guard)));
+        }
+
+        shutdown.await;
+        let (delay, timeout) = (self.config.proxy.drain_delay, self.config.proxy.drain_timeout);
+        tracing::info!(
+            delay_s = delay.as_secs(),
+            timeout_s = timeout.as_secs(),
+            "draining"
+        );
+        self.health.start_draining();
+        self.stopping.cancel();
+        tokio::time::sleep(delay).await;
+        closing.cancel();
+        self.admissions.close();
+        let (cut, admissions) = tokio::join!(
+            workers.drained(timeout),
+            tokio::time::timeout(timeout, self.admissions.wait())
+        );
+        if cut > 0 {
+            tracing::warn!(
+                connections = cut,
+                "cut connections that were still open after drain_timeout"
+            );
+        }
+        if admissions.is_err() {
+            let count = self.admissions.len();
+            tracing::error!(count, "left registrations unfinished after drain_timeout");
+        }
+        ops_closing.cancel();
+        if tokio::time::timeout(OPS_DRAIN_TIMEOUT, ops).await.is_err() {
+            tracing::warn!("cut calls to the ops plane that were still open");
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// What each worker makes its own proxy with, and with it its own connections to the upstream.
+    fn proxy(&self) -> impl Fn() -> Proxy + Clone + Send + 'static {
+        let config = self.config.proxy.clone();
+        let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.metrics));
+        let shared = Arc::new(Shared::new(&self.guards, health, metrics, &config));
+        let tls = self.tls.clone();
+        move || Proxy::new(Arc::clone(&shared), Forwarder::new(&config, tls.clone()))
+    }
+}
+
+/// Says early what a wrong key or an unreachable upstream would otherwise say at the first registration.
+async fn first_look(guard: Arc<Guard>) {
+    let (tenant, limit) = (guard.tenant(), guard.terms().max_users);
+    match guard.look(Duration::ZERO).await {
+        Ok(seen) => tracing::info!(
+            tenant,
+            users = seen.users.len(),
+            limit,
+            "SnapTrade answers for this key"
+        ),
+        Err(error) if matches!(error.status, Some(401 | 403)) => tracing::error!(
+            tenant,
+            %error,
+            "SnapTrade does not accept this key; check client_id and consumer_key"
+        ),
+        Err(error) => tracing::warn!(
+            tenant,
+            %error,
+            "cannot count the users; calls are forwarded all the same. Check proxy.upstream, DNS and the way out"
+        ),
+    }
+}
+
+fn bind_proxy(config: &Config) -> Result<Listeners, BuildError> {
+    let addr = config.proxy.listen;
+    let workers = match config.proxy.worker_threads {
+        0 => available_parallelism().map_or(1, NonZeroUsize::get),
+        count => count,
+    };
+    Listeners::bind(addr, workers).map_err(|source| BuildError::Listen {
+        key: "proxy.listen",
+        addr,
+        source,
+    })
+}
+
+async fn bind_ops(config: &Config) -> Result<(TcpListener, SocketAddr), BuildError> {
+    let addr = config.ops.listen;
+    let bound = async {
+        let listener = TcpListener::bind(addr).await?;
+        let addr = listener.local_addr()?;
+        Ok((listener, addr))
+    };
+    bound.await.map_err(|source| BuildError::Listen {
+        key: "ops.listen",
+        addr,
+        source,
+    })
+}

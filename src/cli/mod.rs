@@ -1,0 +1,194 @@
+//! The command line.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "the comments on arguments are the text of --help, where backticks would stand as they are"
+)]
+
+mod check;
+mod demo;
+mod health;
+mod serve;
+mod simulate;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::dotenv::{parse_env_file, under_env};
+use crate::config::{self, Loaded, Sources};
+use crate::telemetry::chain;
+
+/// A sidecar for backends that use SnapTrade on an API key with a user limit.
+///
+/// Point the backend's SnapTrade base URL at it. Every call passes through untouched; when the backend registers a user
+/// and the key is full, the sidecar first deletes the user that the policy says can go.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const AFTER_HELP: &str = "\
+Nothing but these two is needed; without a subcommand, `serve` runs:
+  SNAPTRADE_CLIENT_ID=… SNAPTRADE_CONSUMER_KEY=… snaptrade-sidecar
+
+See it work without a SnapTrade account:
+  snaptrade-sidecar demo";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar (the default)
+    Serve(Settings),
+    /// Watch it work: a simulated SnapTrade, the sidecar, and six registrations against a limit of five
+    Demo(demo::Demo),
+    /// Run a simulated SnapTrade alone, for tests of your own
+    Simulate(simulate::Simulate),
+    /// Validate the configuration, say every fault at once, and print what is in effect, secrets redacted
+    Check(check::Check),
+    /// Ask a running sidecar for its health: exits 0 if it is well, 1 if not (for container health checks)
+    Health(health::Health),
+}
+
+/// Where the configuration comes from. A file, then the environment, then flags; the later wins.
+#[derive(Debug, Args)]
+struct Settings {
+    /// Configuration file in TOML (or SNAPTRADE_SIDECAR_CONFIG); config/sidecar.toml shows every key
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Read further environment variables from a .env file; those that are really set win
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// Set any key of the configuration: --set tenants.default.max_users=20 (can be given more than once)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+    /// Where the backend reaches the sidecar: --set proxy.listen=…
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<String>,
+    /// Where health, metrics and status are: --set ops.listen=…
+    #[arg(long, value_name = "IP:PORT")]
+    ops_listen: Option<String>,
+    /// SnapTrade's origin: --set proxy.upstream=…
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
+        .ok_or_else(|| "write KEY=VALUE, such as log.level=debug".to_owned())
+}
+
+/// What went wrong, for whoever ran the command: printed once, with its causes.
+struct Failure(String);
+
+impl Failure {
+    fn new(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self(chain(error).to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Runs the program. The arguments and the environment are read here and nowhere else.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command.unwrap_or(Command::Serve(cli.settings)) {
+        Command::Serve(settings) => serve::run(&settings),
+        Command::Demo(demo) => demo::run(&demo),
+        Command::Simulate(simulate) => simulate::run(simulate),
+        Command::Check(check) => check::run(&check),
+        Command::Health(health) => health::run(&health),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Settings {
+    fn load(&self) -> Result<Loaded, Failure> {
+        let sources = Sources {
+            file: self.config.clone(),
+            env: self.env()?,
+            flags: self.flags(),
+        };
+        config::load(sources).map_err(|faults| Failure(faults.to_string()))
+    }
+
+    fn env(&self) -> Result<Vec<(OsString, OsString)>, Failure> {
+        let env = std::env::vars_os().collect();
+        let Some(path) = &self.env_file else {
+            return Ok(env);
+        };
+        let shown = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure(format!("cannot read the .env file {shown}: {error}")))?;
+        let file = parse_env_file(&text).map_err(|errors| {
+            let lines: Vec<String> = errors
+                .iter()
+                .map(|error| format!("\n  {shown}, {error}"))
+                .collect();
+            Failure(format!("the .env file is not one:{}", lines.concat()))
+        })?;
+        Ok(under_env(env, file))
+    }
+
+    /// The short forms stand before `--set`, so that the one that names the key wins.
+    fn flags(&self) -> Vec<(String, String)> {
+        let short = [
+            ("proxy.listen", &self.listen),
+            ("ops.listen", &self.ops_listen),
+            ("proxy.upstream", &self.upstream),
+        ];
+        short
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
+            .chain(self.set.iter().cloned())
+            .collect()
+    }
+}
+
+/// The runtime that everything but the traffic runs on.
+fn control_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(&error))
+}
+
+/// Completes on the first SIGTERM or SIGINT; the second ends the program at once.
+async fn shutdown_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot listen for signals; stop this program with SIGKILL");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        eprintln!("stopped at once, because a second signal came");
+        std::process::exit(130);
+    });
+}

@@ -1,0 +1,45 @@
+//! `serve`: the sidecar itself.
+
+use super::{Failure, Settings, control_runtime, shutdown_signal};
+use crate::app::App;
+use crate::config::{Config, Tenant};
+use crate::telemetry::logging;
+
+pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
+    let loaded = settings.load()?;
+    let _log = logging::init(&loaded.config.log).map_err(|error| Failure::new(&error))?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    control_runtime()?.block_on(async {
+        let (upstream, tenants) = (loaded.config.proxy.upstream.to_string(), tenants(&loaded.config));
+        let app = App::build(loaded.config)
+            .await
+            .map_err(|error| Failure::new(&error))?;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            proxy = format!("http://{}", app.proxy_addr()),
+            ops = format!("http://{}", app.ops_addr()),
+            upstream,
+            tenants,
+            "snaptrade-sidecar is ready"
+        );
+        app.run(shutdown_signal())
+            .await
+            .map_err(|error| Failure::new(&error))
+    })
+}
+
+/// `default (enforce, at most 5 users)`, one after the other.
+fn tenants(config: &Config) -> String {
+    let line = |tenant: &Tenant| {
+        let terms = &tenant.terms;
+        format!(
+            "{} ({}, at most {} users)",
+            tenant.name,
+            terms.mode.token(),
+            terms.max_users
+        )
+    };
+    config.tenants.iter().map(line).collect::<Vec<_>>().join(", ")
+}

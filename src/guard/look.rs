@@ -1,0 +1,100 @@
+//! Counting a tenant's users for those who only want to know.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::{Guard, lock};
+use crate::admission::roster::Roster;
+use crate::snaptrade::listing::is_tombstone_shaped;
+use crate::types::UserId;
+
+/// The users of a tenant at some moment.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Live ones, in the order of `listUsers`.
+    pub users: Vec<UserId>,
+    /// Entries whose deletion is queued.
+    pub tombstones: usize,
+    pub at: Instant,
+}
+
+impl Seen {
+    fn of(entries: &[UserId], at: Instant) -> Self {
+        let (tombstones, users): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .cloned()
+            .partition(|id| is_tombstone_shaped(id.as_str()).is_some());
+        Self {
+            users,
+            tombstones: tombstones.len(),
+            at,
+        }
+    }
+}
+
+/// `listUsers` did not answer with a list.
+#[derive(Clone, Debug)]
+pub struct LookError {
+    /// `SnapTrade`'s status, if it answered at all.
+    pub status: Option<u16>,
+    why: String,
+}
+
+impl fmt::Display for LookError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for LookError {}
+
+impl Guard {
+    /// The users as they are, or were at most `age_max` ago. All who ask at once share one `listUsers`, and a list
+    /// that an admission fetched serves as well.
+    pub async fn look(&self, age_max: Duration) -> Result<Seen, LookError> {
+        let recent = || {
+            let seen = lock(&self.seen);
+            seen.clone().filter(|seen| seen.at.elapsed() <= age_max)
+        };
+        if let Some(seen) = recent() {
+            return Ok(seen);
+        }
+        let _one_call = self.looking.lock().await;
+        if let Some(seen) = recent() {
+            return Ok(seen);
+        }
+        let began = Instant::now();
+        let called = self.manage.list().await;
+        self.measure("list_users", &called);
+        let Some(entries) = called.outcome else {
+            return Err(LookError {
+                status: called.status,
+                why: called.failure.unwrap_or_default(),
+            });
+        };
+        let seen = Seen::of(&entries, began);
+        if let Ok(mut roster) = self.roster.try_lock() {
+            // Whom we have seen counts for `min_age`. For an eviction the list proves nothing: it was fetched
+            // without the lock.
+            let settle = self.tenant.terms.settle_timeout;
+            let _ = roster.take(entries, Instant::now(), settle);
+            roster.forget_list();
+        }
+        self.remember(seen.clone());
+        Ok(seen)
+    }
+
+    /// Remembers what an admission saw, if its list still holds.
+    pub(super) fn see(&self, roster: &Roster) {
+        if let Some((at, entries)) = roster.list() {
+            self.remember(Seen::of(entries, at));
+        }
+    }
+
+    fn remember(&self, seen: Seen) {
+        let metrics = &self.means.metrics;
+        metrics.users(self.tenant(), seen.users.len());
+        metrics.pending_deletions(self.tenant(), seen.tombstones);
+        *lock(&self.seen) = Some(seen);
+    }
+}

@@ -1,0 +1,352 @@
+//! One tenant's managed registrations: the queue, the lock, and the only place that deletes users.
+//!
+//! An admission is a task of its own on the control runtime, so that one past its first deletion finishes even if its
+//! caller leaves; a caller leaves by dropping the future of [`Guard::admit`].
+
+mod look;
+mod own;
+mod perform;
+mod story;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::roster::Roster;
+use crate::admission::{Reason, Terms};
+use crate::config::Tenant;
+use crate::snaptrade::proof::{self, Proven, RegistrationView, Unproven};
+use crate::snaptrade::signature::SigningKey;
+use crate::telemetry::metrics::Metrics;
+use crate::types::{Timestamp, UserId};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::forward::Forwarder;
+use crate::upstream::manage::Manage;
+
+pub use look::{LookError, Seen};
+
+/// Deletions by the application that wait to be noted. Past it they are forgotten, and the next list tells of them.
+const DEPARTURES_MAX: usize = 1024;
+
+/// A registration that proved itself, as the caller sent it.
+pub struct Registration {
+    /// The path on the wire.
+    pub path: String,
+    /// Raw, without the `?`.
+    pub query: String,
+    /// End-to-end headers only.
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub proven: Proven,
+    pub arrived: Instant,
+}
+
+/// Query, headers and body stay out of logs.
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("path", &self.path)
+            .field("user_id", &self.proven.user_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a registration.
+#[derive(Debug)]
+pub struct Admitted {
+    pub answer: Result<Response<Bytes>, Refusal>,
+    /// Those whose deletion is confirmed; the application may drop what it stored for them.
+    pub evicted: Vec<UserId>,
+    pub retried: bool,
+    pub reason: Option<Reason>,
+}
+
+impl Admitted {
+    /// What became of it in a word: as the caller is told, and as it is counted.
+    pub fn outcome(&self) -> &'static str {
+        match &self.answer {
+            _ if !self.evicted.is_empty() => "evicted",
+            Ok(_) | Err(Refusal::Upstream(_) | Refusal::ReplyTooLong) => "forwarded",
+            Err(_) => "refused",
+        }
+    }
+
+    fn refused(refusal: Refusal) -> Self {
+        Self {
+            answer: Err(refusal),
+            evicted: Vec::new(),
+            retried: false,
+            reason: None,
+        }
+    }
+}
+
+/// Why the caller gets an answer of the sidecar's own.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The upstream could not be reached, broke off or was too slow.
+    Upstream(UpstreamError),
+    /// Its reply was longer than one to a registration can be.
+    ReplyTooLong,
+    QueueFull,
+    /// It waited in the queue for as long as an admission may take.
+    QueuedTooLong,
+    /// The users could not be counted, and the tenant's owner wants a refusal then.
+    ListFailed,
+    /// The caller left, so that nobody reads this; or the admission failed of itself.
+    CallerGone,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.token())
+    }
+}
+
+impl Refusal {
+    fn token(&self) -> &'static str {
+        match self {
+            Self::Upstream(error) => error.label(),
+            Self::ReplyTooLong => "reply-too-long",
+            Self::QueueFull => "queue-full",
+            Self::QueuedTooLong => "queued-too-long",
+            Self::ListFailed => "list-failed",
+            Self::CallerGone => "caller-gone",
+        }
+    }
+}
+
+/// What a guard works with, beside its tenant's configuration.
+#[derive(Clone, Debug)]
+pub struct Means {
+    pub http: reqwest::Client,
+    /// Scheme and authority of the upstream.
+    pub origin: String,
+    pub forwarder: Forwarder,
+    pub metrics: Arc<Metrics>,
+    /// Cancelled when the program is asked to stop.
+    pub stopping: CancellationToken,
+    /// The control runtime, so that an admission outlives the connection that brought it.
+    pub runtime: Handle,
+    /// Counts the admissions under way; the program waits for them before it ends.
+    pub tasks: TaskTracker,
+}
+
+/// What is known of a tenant without asking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Live users when they were last counted.
+    pub users: Option<usize>,
+    /// Deletions queued at `SnapTrade` when the users were last counted.
+    pub pending_deletions: usize,
+    /// Registrations that wait for their turn.
+    pub queued: usize,
+    pub registrations: u64,
+    pub evictions: u64,
+    /// Registrations that we could not verify and `SnapTrade` accepted: a way of signing that we do not know.
+    pub unrecognised_accepted: u64,
+}
+
+/// Guards one tenant.
+#[derive(Debug)]
+pub struct Guard {
+    tenant: Tenant,
+    means: Means,
+    key: SigningKey,
+    manage: Manage,
+    /// The tenant's lock. It is fair, so that the queue is first come, first served.
+    roster: Arc<tokio::sync::Mutex<Roster>>,
+    queued: AtomicUsize,
+    departures: Mutex<Vec<UserId>>,
+    seen: Mutex<Option<Seen>>,
+    looking: tokio::sync::Mutex<()>,
+    registrations: AtomicU64,
+    evictions: AtomicU64,
+    unrecognised_accepted: AtomicU64,
+}
+
+impl Guard {
+    pub fn new(tenant: Tenant, means: Means) -> Self {
+        let key = SigningKey::new(&tenant.consumer_key);
+        let manage = Manage::new(
+            means.http.clone(),
+            means.origin.clone(),
+            tenant.client_id.clone(),
+            key.clone(),
+            tenant.manage_timeout,
+        );
+        Self {
+            tenant,
+            means,
+            key,
+            manage,
+            roster: Arc::default(),
+            queued: AtomicUsize::new(0),
+            departures: Mutex::default(),
+            seen: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+            registrations: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
+            unrecognised_accepted: AtomicU64::new(0),
+        }
+    }
+
+    /// The tenant's name.
+    pub fn tenant(&self) -> &str {
+        &self.tenant.name
+    }
+
+    pub fn client_id(&self) -> &str {
+        self.tenant.client_id.as_str()
+    }
+
+    pub fn terms(&self) -> &Terms {
+        &self.tenant.terms
+    }
+
+    pub fn status(&self) -> Status {
+        let seen = lock(&self.seen);
+        Status {
+            users: seen.as_ref().map(|seen| seen.users.len()),
+            pending_deletions: seen.as_ref().map_or(0, |seen| seen.tombstones),
+            queued: self.queued.load(Ordering::Relaxed),
+            registrations: self.registrations.load(Ordering::Relaxed),
+            evictions: self.evictions.load(Ordering::Relaxed),
+            unrecognised_accepted: self.unrecognised_accepted.load(Ordering::Relaxed),
+        }
+    }
+
+    fn evicted(&self) {
+        self.evictions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_registration(&self) {
+        self.registrations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the registration comes from the holder of this tenant's key, now.
+    pub fn prove(&self, request: RegistrationView<'_>, now: Timestamp) -> Result<Proven, Unproven> {
+        let max_age = self.tenant.signature_max_age;
+        proof::prove(&self.key, &self.tenant.client_id, request, now, max_age)
+    }
+
+    /// Admits a registration. Dropping the returned future is how a caller leaves.
+    pub async fn admit(self: &Arc<Self>, registration: Registration) -> Admitted {
+        let (caller, answer) = oneshot::channel();
+        let guard = Arc::clone(self);
+        let admission = async move { guard.run(registration, caller).await };
+        self.means.tasks.spawn_on(admission, &self.means.runtime);
+        answer
+            .await
+            .unwrap_or_else(|_| Admitted::refused(Refusal::CallerGone))
+    }
+
+    async fn run(&self, registration: Registration, mut caller: oneshot::Sender<Admitted>) {
+        let admitted = match self.take_turn(registration.arrived, &mut caller).await {
+            Ok(mut roster) => {
+                let admitted = self.perform(&registration, &caller, &mut roster).await;
+                self.see(&roster);
+                if self.queued.load(Ordering::Acquire) == 0 {
+                    // Nobody takes the lock over, and with it the list.
+                    roster.forget_list();
+                }
+                admitted
+            }
+            Err(refusal) => self.refuse_unheard(&registration, refusal),
+        };
+        if caller.send(admitted).is_err() {
+            tracing::info!(
+                tenant = self.tenant(),
+                newcomer = registration.proven.user_id.as_ref().map(UserId::as_str),
+                "the caller left before its registration was answered"
+            );
+        }
+    }
+
+    /// Queues for the tenant's lock.
+    async fn take_turn(
+        &self,
+        arrived: Instant,
+        caller: &mut oneshot::Sender<Admitted>,
+    ) -> Result<OwnedMutexGuard<Roster>, Refusal> {
+        let _place = Place::take(self).ok_or(Refusal::QueueFull)?;
+        let patience = self.tenant.terms.admission_timeout;
+        let turn = tokio::time::timeout(
+            patience.saturating_sub(arrived.elapsed()),
+            Arc::clone(&self.roster).lock_owned(),
+        );
+        tokio::select! {
+            biased;
+            turn = turn => turn.map_err(|_| Refusal::QueuedTooLong),
+            () = caller.closed() => Err(Refusal::CallerGone),
+        }
+    }
+
+    /// The application deleted this user itself, and `SnapTrade` accepted it.
+    pub fn departed(&self, user: UserId) {
+        let mut departures = lock(&self.departures);
+        if departures.len() < DEPARTURES_MAX {
+            departures.push(user);
+        }
+    }
+
+    fn note_departures(&self, roster: &mut Roster, now: Instant) {
+        for user in std::mem::take(&mut *lock(&self.departures)) {
+            roster.removed(&user, now);
+        }
+    }
+
+    /// A registration that did not verify was answered by `SnapTrade`, and accepted or not.
+    pub fn unproven(&self, why: Unproven, accepted: bool) {
+        let (tenant, reason) = (self.tenant(), why.reason());
+        if accepted {
+            self.unrecognised_accepted.fetch_add(1, Ordering::Relaxed);
+            self.means.metrics.registration(tenant, "unrecognised-accepted");
+            tracing::error!(
+                tenant,
+                reason,
+                "SnapTrade accepted a registration that this sidecar could not verify, so that no room was made for \
+                 it; compare consumer_key and the clock, then report the client library that sent it"
+            );
+        } else {
+            self.means.metrics.registration(tenant, "unmanaged");
+            tracing::warn!(
+                tenant,
+                reason,
+                "forwarded a registration unmanaged, because it could not be verified"
+            );
+        }
+    }
+}
+
+/// A place in the queue; dropping it leaves the queue.
+struct Place<'a>(&'a Guard);
+
+impl<'a> Place<'a> {
+    fn take(guard: &'a Guard) -> Option<Self> {
+        let before = guard.queued.fetch_add(1, Ordering::AcqRel);
+        let place = Self(guard);
+        guard.means.metrics.admission_queue(guard.tenant(), before + 1);
+        (before < guard.tenant.queue_max).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let before = self.0.queued.fetch_sub(1, Ordering::AcqRel);
+        self.0.means.metrics.admission_queue(self.0.tenant(), before - 1);
+    }
+}
+
+/// What is protected here is whole at every moment, so that a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

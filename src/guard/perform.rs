@@ -1,0 +1,169 @@
+//! Performs the steps of an admission, one after the other.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderName, HeaderValue};
+use http::{Method, Request, Response, Uri};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::oneshot;
+
+use super::story::Story;
+use super::{Admitted, Guard, Refusal, Registration};
+use crate::admission::roster::Roster;
+use crate::admission::{Admission, Circumstances, Ending, Event, Reply, Step};
+use crate::snaptrade::answer::{Answer, classify_registration};
+use crate::snaptrade::query;
+use crate::types::UserId;
+use crate::upstream::body::{ReplyBody, RequestBody};
+use crate::upstream::error::UpstreamError;
+
+/// A registration that is sent later than this after it arrived is signed anew, since its timestamp may have gone
+/// stale. How fresh `SnapTrade` wants it is not documented.
+const RESIGN_AFTER: Duration = Duration::from_secs(5);
+
+/// The longest reply to a registration that is read.
+const REPLY_BYTES_MAX: usize = 1 << 20;
+
+const SIGNATURE: HeaderName = HeaderName::from_static("signature");
+
+impl Guard {
+    /// Runs one admission under the tenant's lock.
+    pub(super) async fn perform(
+        &self,
+        registration: &Registration,
+        caller: &oneshot::Sender<Admitted>,
+        roster: &mut Roster,
+    ) -> Admitted {
+        let mut admission = Admission::new(registration.proven.user_id.clone(), registration.arrived);
+        let mut story = Story::new(self, registration);
+        let mut answer = Err(Refusal::CallerGone);
+        let mut event = Event::Begun;
+        loop {
+            let here = Circumstances {
+                caller_gone: caller.is_closed(),
+                stopping: self.means.stopping.is_cancelled(),
+            };
+            let now = Instant::now();
+            self.note_departures(roster, now);
+            let step = admission.on(event, now, here, self.terms(), roster);
+            story.record(admission.take_notes());
+            event = match step {
+                Step::List => self.list(&mut story).await,
+                Step::Pause(time) => {
+                    tokio::time::sleep(time).await;
+                    Event::Woken
+                }
+                Step::RecordIntent(victim) => {
+                    story.intend(&victim);
+                    Event::IntentRecorded(true)
+                }
+                Step::Delete(victim) => self.delete(&victim, &mut story).await,
+                Step::Forward { retry } => {
+                    let reply;
+                    (reply, answer) = self.forward(registration, retry, &mut story).await;
+                    Event::Replied(reply)
+                }
+                Step::Finish(ending) => {
+                    if ending == Ending::Refused {
+                        answer = Err(Refusal::ListFailed);
+                    }
+                    break story.finish(roster, &admission, answer);
+                }
+            };
+        }
+    }
+
+    async fn list(&self, story: &mut Story<'_>) -> Event {
+        let called = self.manage.list().await;
+        story.called("list_users", &called);
+        Event::Listed(called.outcome)
+    }
+
+    async fn delete(&self, victim: &UserId, story: &mut Story<'_>) -> Event {
+        let called = self.manage.delete(victim).await;
+        story.called("delete_user", &called);
+        Event::Deleted(called.outcome)
+    }
+
+    async fn forward(
+        &self,
+        registration: &Registration,
+        retry: bool,
+        story: &mut Story<'_>,
+    ) -> (Reply, Result<Response<Bytes>, Refusal>) {
+        let began = Instant::now();
+        let resign = retry || registration.arrived.elapsed() > RESIGN_AFTER;
+        let request = if resign {
+            self.signed_anew(registration)
+        } else {
+            request(registration, &registration.query)
+        };
+        let response = match self.means.forwarder.send(request).await {
+            Ok(response) => read(response).await,
+            Err(error) => Err(Refusal::Upstream(error)),
+        };
+        story.forwarded(&response, resign, began.elapsed());
+        let reply = match &response {
+            Ok(response) => self.understand(registration, response),
+            // What never left had no effect.
+            Err(Refusal::Upstream(error)) if !error.sent() => Reply::Other,
+            Err(_) => Reply::Unclear,
+        };
+        (reply, response)
+    }
+
+    /// The registration with the caller's timestamp plus the seconds it was held, signed in the caller's form (R11).
+    fn signed_anew(&self, registration: &Registration) -> Request<RequestBody> {
+        let proven = &registration.proven;
+        let held = registration.arrived.elapsed().as_secs().max(1);
+        let query = query::replace_timestamp(&registration.query, proven.timestamp.plus(held));
+        let signature = self
+            .key
+            .sign(proven.form, &registration.path, &query, &proven.body);
+        let mut request = request(registration, &query);
+        if let Ok(signature) = HeaderValue::from_str(&signature) {
+            request.headers_mut().insert(SIGNATURE, signature);
+        }
+        request
+    }
+
+    fn understand(&self, registration: &Registration, response: &Response<Bytes>) -> Reply {
+        // A coding that we did not ask for cannot be read, and nothing may rest on it.
+        let coded = response
+            .headers()
+            .get(CONTENT_ENCODING)
+            .is_some_and(|coding| coding != "identity");
+        let body: &[u8] = if coded { &[] } else { response.body() };
+        let newcomer = registration.proven.user_id.as_ref();
+        let status = response.status().as_u16();
+        match classify_registration(status, body, &self.tenant.phrases, newcomer) {
+            Answer::Registered { .. } => Reply::Registered,
+            Answer::LimitReached => Reply::LimitReached,
+            Answer::Unclear => Reply::Unclear,
+            _ => Reply::Other,
+        }
+    }
+}
+
+/// The request as the caller sent it, but for a reply in plain text, so that a limit error can be read.
+fn request(registration: &Registration, query: &str) -> Request<RequestBody> {
+    let mut headers = registration.headers.clone();
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let mut request = Request::new(RequestBody::full(registration.body.clone()));
+    *request.method_mut() = Method::POST;
+    *request.headers_mut() = headers;
+    // Path and query came out of a parsed target, and a new timestamp is digits only.
+    *request.uri_mut() = Uri::try_from(format!("{}?{query}", registration.path)).unwrap_or_default();
+    request
+}
+
+/// The whole reply. One that breaks off is an upstream failure: half a user secret is none.
+async fn read(response: Response<ReplyBody>) -> Result<Response<Bytes>, Refusal> {
+    let (parts, body) = response.into_parts();
+    match Limited::new(body, REPLY_BYTES_MAX).collect().await {
+        Ok(body) => Ok(Response::from_parts(parts, body.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::ReplyTooLong),
+        Err(error) => Err(Refusal::Upstream(UpstreamError::broke_off(error))),
+    }
+}

@@ -1,0 +1,228 @@
+//! The log of an admission: one line that tells its whole story, and one for each eviction.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::DATE;
+use http::{HeaderMap, Response};
+
+use super::{Admitted, Guard, Refusal, Registration};
+use crate::admission::roster::Roster;
+use crate::admission::{Admission, Note, Reason};
+use crate::telemetry::chain;
+use crate::types::UserId;
+use crate::upstream::manage::Called;
+
+/// What happened so far.
+pub(super) struct Story<'a> {
+    guard: &'a Guard,
+    newcomer: String,
+    arrived: Instant,
+    queued: Duration,
+    /// `list 200 51ms id=…, delete 200 49ms id=…`: the calls in order, with `SnapTrade`'s request ids.
+    steps: String,
+    calls: u32,
+}
+
+impl<'a> Story<'a> {
+    pub(super) fn new(guard: &'a Guard, registration: &Registration) -> Self {
+        let newcomer = registration.proven.user_id.as_ref();
+        Self {
+            guard,
+            newcomer: newcomer.map(ToString::to_string).unwrap_or_default(),
+            arrived: registration.arrived,
+            queued: registration.arrived.elapsed(),
+            steps: String::new(),
+            calls: 0,
+        }
+    }
+
+    fn step(&mut self, name: &str, status: Option<u16>, took: Duration, headers: Option<&HeaderMap>) {
+        let comma = if self.calls > 0 { ", " } else { "" };
+        let status = status.map_or_else(|| "failed".to_owned(), |status| status.to_string());
+        let id = headers.and_then(|headers| headers.get("x-request-id")?.to_str().ok());
+        let id = id.map(|id| format!(" id={id}")).unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _ = write!(self.steps, "{comma}{name} {status} {}ms{id}", took.as_millis());
+        self.calls += 1;
+    }
+
+    pub(super) fn called<T>(&mut self, call: &'static str, called: &Called<T>) {
+        self.guard.measure(call, called);
+        self.step(call, called.status, called.took, Some(&called.headers));
+    }
+
+    pub(super) fn forwarded(
+        &mut self,
+        answer: &Result<Response<Bytes>, Refusal>,
+        resigned: bool,
+        took: Duration,
+    ) {
+        let name = if resigned {
+            "register (signed anew)"
+        } else {
+            "register"
+        };
+        match answer {
+            Ok(reply) => self.step(name, Some(reply.status().as_u16()), took, Some(reply.headers())),
+            Err(refusal) => {
+                self.step(name, None, took, None);
+                if let Refusal::Upstream(error) = refusal {
+                    self.guard.means.metrics.upstream_error(error.label());
+                    let (tenant, error) = (self.guard.tenant(), chain(error));
+                    tracing::warn!(tenant, %error, newcomer = self.newcomer, "a registration got no answer");
+                }
+            }
+        }
+    }
+
+    /// While the registry is in memory the log is the journal: the intent stands there before the deed (R7).
+    pub(super) fn intend(&self, victim: &UserId) {
+        let tenant = self.guard.tenant();
+        tracing::debug!(tenant, %victim, newcomer = self.newcomer, "about to delete a user");
+    }
+
+    pub(super) fn record(&self, notes: Vec<Note>) {
+        let (tenant, newcomer) = (self.guard.tenant(), self.newcomer.as_str());
+        for note in notes {
+            let outcome = match note {
+                Note::TombstonesCount => {
+                    tracing::info!(
+                        tenant,
+                        "on this key a user still takes a slot while its deletion is queued"
+                    );
+                    continue;
+                }
+                Note::Evicted(victim) => {
+                    self.guard.evicted();
+                    tracing::info!(tenant, %victim, newcomer, "evicted: the user is deleted and no longer listed");
+                    "evicted"
+                }
+                Note::EvictionRefused(victim) => {
+                    tracing::warn!(tenant, %victim, newcomer, "eviction refused: SnapTrade did not accept the deletion");
+                    "refused"
+                }
+                Note::EvictionFailed(victim) => {
+                    tracing::warn!(tenant, %victim, newcomer, "eviction failed: the user is still listed after settle_timeout");
+                    "failed"
+                }
+                Note::EvictionWithdrawn(victim) => {
+                    tracing::info!(tenant, %victim, newcomer, "eviction withdrawn: no deletion was sent");
+                    "withdrawn"
+                }
+                Note::WouldEvict(victim) => {
+                    tracing::info!(tenant, %victim, newcomer, "would evict this user, if the mode were not observe");
+                    "would-evict"
+                }
+            };
+            self.guard.means.metrics.eviction(tenant, outcome);
+        }
+    }
+
+    /// Writes the line and hands over the result.
+    pub(super) fn finish(
+        self,
+        roster: &Roster,
+        admission: &Admission,
+        answer: Result<Response<Bytes>, Refusal>,
+    ) -> Admitted {
+        let took = self.arrived.elapsed();
+        let admitted = Admitted {
+            answer,
+            evicted: admission.evicted().to_vec(),
+            retried: admission.retried(),
+            reason: admission.reason(),
+        };
+        let outcome = admitted.outcome();
+        let answer = admitted.answer.as_ref();
+        tracing::info!(
+            tenant = self.guard.tenant(),
+            newcomer = self.newcomer,
+            outcome,
+            status = answer.ok().map(|reply| reply.status().as_u16()),
+            problem = answer.err().map(Refusal::token),
+            evicted = names(&admitted.evicted),
+            reason = admitted.reason.map(Reason::token),
+            retried = admitted.retried,
+            users = roster.list().map(|_| roster.bare().count()),
+            limit = self.guard.terms().max_users,
+            calls = self.calls,
+            steps = self.steps,
+            queued_ms = millis(self.queued),
+            took_ms = millis(took),
+            "registration"
+        );
+        self.guard.answered(outcome, took);
+        admitted
+    }
+}
+
+impl Guard {
+    /// A registration that was turned away, or whose caller left, before its turn.
+    pub(super) fn refuse_unheard(&self, registration: &Registration, refusal: Refusal) -> Admitted {
+        let took = registration.arrived.elapsed();
+        let admitted = Admitted::refused(refusal);
+        let outcome = admitted.outcome();
+        tracing::warn!(
+            tenant = self.tenant(),
+            newcomer = registration.proven.user_id.as_ref().map(UserId::as_str),
+            outcome,
+            problem = admitted.answer.as_ref().err().map(Refusal::token),
+            took_ms = millis(took),
+            "registration"
+        );
+        self.answered(outcome, took);
+        admitted
+    }
+
+    fn answered(&self, outcome: &'static str, took: Duration) {
+        self.count_registration();
+        self.means.metrics.registration(self.tenant(), outcome);
+        self.means.metrics.admission(outcome, took);
+    }
+
+    /// Counts a management call, and says at once what went wrong with it.
+    pub(super) fn measure<T>(&self, call: &'static str, called: &Called<T>) {
+        let (tenant, metrics) = (self.tenant(), &self.means.metrics);
+        let outcome = if called.failure.is_none() { "ok" } else { "error" };
+        metrics.management_call(tenant, call, outcome);
+        if let Some(remaining) = number(&called.headers, "x-ratelimit-remaining") {
+            metrics.rate_limit_remaining(tenant, remaining);
+        }
+        if let Some(skew) = clock_skew(&called.headers) {
+            metrics.clock_skew(skew);
+        }
+        if let Some(failure) = &called.failure {
+            tracing::warn!(
+                tenant,
+                call,
+                status = called.status,
+                failure,
+                "a management call failed"
+            );
+        }
+    }
+}
+
+fn names(users: &[UserId]) -> Option<String> {
+    let names: Vec<&str> = users.iter().map(UserId::as_str).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// `SnapTrade`'s clock minus ours, in seconds; its `Date` has no fractions (RFC 9110, section 5.6.7).
+fn clock_skew(headers: &HeaderMap) -> Option<f64> {
+    let theirs = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    Some(match SystemTime::now().duration_since(theirs) {
+        Ok(ahead) => -ahead.as_secs_f64(),
+        Err(behind) => behind.duration().as_secs_f64(),
+    })
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,157 @@
+//! The ops plane: health, metrics, status, and registering by hand. It answers on a listener of its own, and nothing
+//! of it is needed for the data plane to work.
+//!
+//! - `access`: who may ask, from where, and by which name.
+//! - `problem`: the ops plane's own errors.
+//! - `probes`: health, readiness, metrics, and the summary.
+//! - `status`: how full a key is.
+//! - `register`: a registration by hand, through the same admission as any other.
+//! - `serve`: the listener.
+
+mod access;
+mod probes;
+mod problem;
+mod register;
+mod serve;
+mod status;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware;
+use axum::routing::{get, post};
+use http::{StatusCode, Uri};
+
+use crate::config;
+use crate::guard::Guard;
+use crate::snaptrade::query;
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
+use problem::Problem;
+pub use serve::serve;
+
+/// What the ops plane tells of.
+pub struct Ops {
+    pub config: config::Ops,
+    /// The upstream's origin.
+    pub upstream: String,
+    pub health: Arc<Health>,
+    pub metrics: Arc<Metrics>,
+    pub tenants: Vec<Arc<Guard>>,
+}
+
+impl fmt::Debug for Ops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ops")
+            .field("config", &self.config)
+            .field("upstream", &self.upstream)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every call there is, for whoever asked for another.
+const CALLS: [(&str, &str); 7] = [
+    ("GET", "/"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+    ("GET", "/api/snaptrade/status"),
+    ("POST", "/api/snaptrade/register"),
+    ("POST", "/api/snaptrade/register-user"),
+];
+
+/// The ops plane as a service. Connections must carry their [`serve`]d addresses, or nobody counts as local.
+pub fn router(ops: Ops) -> Router {
+    let ops = Arc::new(ops);
+    Router::new()
+        .route("/", get(probes::summary))
+        .route("/healthz", get(probes::live))
+        .route("/readyz", get(probes::ready))
+        .route("/metrics", get(probes::metrics))
+        .route("/api/snaptrade/status", get(status::status))
+        .route("/api/snaptrade/register", post(register::register))
+        .route("/api/snaptrade/register-user", post(register::register))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(access::cors(&ops.config))
+        // Outermost, so that nothing, preflights and unknown paths included, is answered without it.
+        .layer(middleware::from_fn_with_state(ops.clone(), access::gate))
+        .with_state(ops)
+}
+
+async fn unknown_path(uri: Uri) -> Problem {
+    let calls: Vec<String> = CALLS.map(|(method, path)| format!("{method} {path}")).into();
+    let detail = format!(
+        "There is nothing at {}. This is the sidecar's ops plane; calls meant for SnapTrade go to the proxy's \
+         address. What there is: {}.",
+        uri.path(),
+        calls.join(", ")
+    );
+    Problem::new(StatusCode::NOT_FOUND, "sidecar_unknown_path", detail)
+}
+
+/// The framework adds `Allow`.
+async fn wrong_method(request: Request) -> Problem {
+    let (method, path) = (request.method(), request.uri().path());
+    let known = CALLS.iter().find(|(_, known)| *known == path);
+    let instead = known.map_or("another method", |(method, _)| method);
+    let detail = format!("{method} {path} is not possible; use {instead}.");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "sidecar_wrong_method", detail)
+}
+
+impl Ops {
+    /// The tenant that `?tenant=` names, or the only one.
+    fn tenant(&self, query: Option<&str>) -> Result<&Arc<Guard>, Problem> {
+        let names = self.names();
+        let place = match named(&names, query)? {
+            Some(place) => place,
+            None if names.len() == 1 => 0,
+            None => {
+                let detail = format!(
+                    "There are several tenants; name one with ?tenant=. {}",
+                    list(&names)
+                );
+                return Err(Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "sidecar_tenant_missing",
+                    detail,
+                ));
+            }
+        };
+        Ok(&self.tenants[place])
+    }
+
+    /// The tenant that `?tenant=` names, or all.
+    fn tenants(&self, query: Option<&str>) -> Result<&[Arc<Guard>], Problem> {
+        let place = named(&self.names(), query)?;
+        Ok(place.map_or(&self.tenants[..], |place| &self.tenants[place..=place]))
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.tenants.iter().map(|guard| guard.tenant()).collect()
+    }
+}
+
+/// The place of the tenant that a query names, if it names one.
+fn named(names: &[&str], query: Option<&str>) -> Result<Option<usize>, Problem> {
+    let bad = |detail| Problem::new(StatusCode::BAD_REQUEST, "sidecar_tenant_unknown", detail);
+    let Some(raw) = query::unique(query.unwrap_or_default(), "tenant")
+        .map_err(|_| bad("The query names tenant more than once; name one.".to_owned()))?
+    else {
+        return Ok(None);
+    };
+    let name = query::decode(raw);
+    let place = names.iter().position(|known| name.as_deref() == Some(known));
+    place
+        .map(Some)
+        .ok_or_else(|| bad(format!("There is no such tenant. {}", list(names))))
+}
+
+fn list(names: &[&str]) -> String {
+    format!("The tenants are: {}.", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! Health, readiness and metrics, for machines; and the summary, for people.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::Uri;
+use http::header::{self, HeaderMap};
+use serde::Serialize;
+
+use super::Ops;
+use super::problem::Problem;
+use crate::admission::policy::Mode;
+use crate::guard::Guard;
+use crate::telemetry::health::{Health, Verdict};
+use crate::telemetry::metrics::Format;
+
+const UNCACHED: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
+
+pub(super) async fn live(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
+    probe(&ops.health.live())
+}
+
+pub(super) async fn ready(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
+    probe(&ops.health.ready())
+}
+
+fn probe(verdict: &Verdict) -> impl IntoResponse + use<> {
+    let json = (header::CONTENT_TYPE, "application/json");
+    (verdict.status(), [json, UNCACHED], verdict.body())
+}
+
+pub(super) async fn metrics(State(ops): State<Arc<Ops>>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get_all(header::ACCEPT).iter();
+    let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::from_accept(&accept.join(","));
+    let described = (header::CONTENT_TYPE, format.content_type());
+    // The format depends on `Accept`, so a cache between must tell the two apart.
+    ([described, (header::VARY, "Accept")], ops.metrics.encode(format))
+}
+
+#[derive(Serialize)]
+struct Summary<'o> {
+    /// `ok`, `starting` or `draining`.
+    status: &'static str,
+    version: &'static str,
+    uptime_seconds: u64,
+    upstream: &'o str,
+    tenants: Vec<Tenant<'o>>,
+    /// What an operator must look into, in words.
+    problems: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Tenant<'o> {
+    name: &'o str,
+    mode: &'static str,
+    /// Unknown before the first look.
+    users: Option<usize>,
+    max_users: usize,
+    pending_deletions: usize,
+    queued: usize,
+    registrations: u64,
+    evictions: u64,
+    unrecognised_accepted: u64,
+}
+
+/// What is known without asking anyone.
+pub(super) async fn summary(State(ops): State<Arc<Ops>>, uri: Uri) -> Result<Response, Problem> {
+    let guards = ops.tenants(uri.query())?;
+    let tenants: Vec<Tenant<'_>> = guards.iter().map(|guard| tenant(guard)).collect();
+    let summary = Summary {
+        status: phase(&ops.health),
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: ops.health.uptime().as_secs(),
+        upstream: &ops.upstream,
+        problems: tenants.iter().filter_map(problem).collect(),
+        tenants,
+    };
+    Ok(([UNCACHED], Json(summary)).into_response())
+}
+
+fn phase(health: &Health) -> &'static str {
+    if health.draining() {
+        "draining"
+    } else if health.ready().ok {
+        "ok"
+    } else {
+        "starting"
+    }
+}
+
+fn tenant(guard: &Guard) -> Tenant<'_> {
+    let (status, terms) = (guard.status(), guard.terms());
+    Tenant {
+        name: guard.tenant(),
+        mode: match terms.mode {
+            Mode::Enforce => "enforce",
+            Mode::OnLimitError => "on-limit-error",
+            Mode::Observe => "observe",
+            Mode::Off => "off",
+        },
+        users: status.users,
+        max_users: terms.max_users,
+        pending_deletions: status.pending_deletions,
+        queued: status.queued,
+        registrations: status.registrations,
+        evictions: status.evictions,
+        unrecognised_accepted: status.unrecognised_accepted,
+    }
+}
+
+/// R2: a signature that we do not know and `SnapTrade` does means that registrations go by unmanaged.
+fn problem(tenant: &Tenant<'_>) -> Option<String> {
+    (tenant.unrecognised_accepted > 0).then(|| {
+        format!(
+            "tenant {}: SnapTrade accepted {} registration(s) whose signature the sidecar did not recognise, so no \
+             room was made for them. Check that consumer_key is the key the application signs with; if it is, the \
+             client signs in a way the sidecar does not know: please report it.",
+            tenant.name, tenant.unrecognised_accepted
+        )
+    })
+}

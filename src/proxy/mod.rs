@@ -1,0 +1,241 @@
+//! The data plane's requests: which are passed through, and which registrations are managed.
+//!
+//! A pass-through call dies with its caller. A managed registration belongs to its tenant's guard, which sees it
+//! through where leaving it would be worse.
+
+pub mod headers;
+pub mod outcome;
+pub mod replies;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use crate::admission::policy::Mode;
+use crate::guard::{Guard, Registration};
+use crate::snaptrade::proof::RegistrationView;
+use crate::snaptrade::query;
+use crate::snaptrade::route::Route;
+use crate::telemetry::chain;
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
+use crate::types::{Timestamp, UserId};
+use crate::upstream::body::{ReplyBody, RequestBody};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::forward::Forwarder;
+use replies::Problem;
+
+/// The longest body of a registration under a tenant's client id.
+pub const REGISTRATION_BYTES_MAX: usize = 64 << 10;
+
+/// The metric label of a request that names none of our client ids.
+const NO_TENANT: &str = "unknown";
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    guards: HashMap<Box<str>, Arc<Guard>>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    body_idle_timeout: Duration,
+    health_paths: bool,
+}
+
+impl Shared {
+    pub fn new(
+        guards: &[Arc<Guard>],
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+        config: &crate::config::Proxy,
+    ) -> Self {
+        let guards = guards
+            .iter()
+            .map(|guard| (guard.client_id().into(), Arc::clone(guard)));
+        Self {
+            guards: guards.collect(),
+            health,
+            metrics,
+            body_idle_timeout: config.body_idle_timeout,
+            health_paths: config.health_paths,
+        }
+    }
+
+    /// The guard of the tenant whose client id the query names.
+    fn guard_of(&self, query: Option<&str>) -> Option<&Arc<Guard>> {
+        query::every(query?, "clientId")
+            .filter_map(query::decode)
+            .find_map(|client_id| self.guards.get(client_id.as_ref()))
+    }
+}
+
+/// One worker's proxy.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    forwarder: Forwarder,
+}
+
+impl Proxy {
+    pub fn new(shared: Arc<Shared>, forwarder: Forwarder) -> Self {
+        Self { shared, forwarder }
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request<Incoming>) -> Response<ReplyBody> {
+        if let Some(reply) = self.own_reply(&request) {
+            return reply;
+        }
+        let arrived = Instant::now();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let route = Route::classify(&method, &path);
+        let guard = self.shared.guard_of(request.uri().query()).cloned();
+        let reply = match (route, &guard) {
+            (Route::Register, Some(guard)) => self.register(request, guard, arrived).await,
+            (Route::DeleteUser, Some(guard)) => self.delete(request, guard).await,
+            _ => {
+                self.pass(streaming(request, self.shared.body_idle_timeout), route)
+                    .await
+            }
+        };
+        let tenant = guard.as_ref().map_or(NO_TENANT, |guard| guard.tenant());
+        let (status, took) = (reply.status().as_u16(), arrived.elapsed());
+        self.shared.metrics.request(tenant, route, status, took);
+        tracing::debug!(tenant, %method, path, status, took_us = took.as_micros(), "request");
+        reply
+    }
+
+    /// What never goes to the upstream.
+    fn own_reply(&self, request: &Request<Incoming>) -> Option<Response<ReplyBody>> {
+        if request.method() == Method::CONNECT {
+            return Some(Problem::Connect.reply());
+        }
+        let probe = self.shared.health_paths && matches!(*request.method(), Method::GET | Method::HEAD);
+        let verdict = match request.uri().path() {
+            "/healthz" if probe => self.shared.health.live(),
+            "/readyz" if probe => self.shared.health.ready(),
+            _ => return None,
+        };
+        Some(replies::verdict(&verdict))
+    }
+
+    /// Forwards a call as it is.
+    async fn pass(&self, mut request: Request<RequestBody>, route: Route) -> Response<ReplyBody> {
+        headers::strip_hop_by_hop(request.headers_mut());
+        let began = Instant::now();
+        match self.forwarder.send(request).await {
+            Ok(mut reply) => {
+                self.shared.metrics.upstream(route, began.elapsed());
+                headers::strip_hop_by_hop(reply.headers_mut());
+                reply
+            }
+            Err(error) => self.failed(&error, route),
+        }
+    }
+
+    fn failed(&self, error: &UpstreamError, route: Route) -> Response<ReplyBody> {
+        self.shared.metrics.upstream_error(error.label());
+        tracing::warn!(route = route.label(), error = %chain(error), "a call was not answered by the upstream");
+        Problem::from(error).reply()
+    }
+
+    /// A deletion by the application itself. The guard is told, so that no lagging list makes it evict somebody.
+    async fn delete(&self, request: Request<Incoming>, guard: &Arc<Guard>) -> Response<ReplyBody> {
+        let user = request.uri().query().and_then(|query| {
+            let raw = query::unique(query, "userId").ok()??;
+            query::decode(raw).map(UserId::new)
+        });
+        let request = streaming(request, self.shared.body_idle_timeout);
+        let reply = self.pass(request, Route::DeleteUser).await;
+        if let Some(user) = user.filter(|_| reply.status().is_success()) {
+            guard.departed(user);
+        }
+        reply
+    }
+
+    async fn register(
+        &self,
+        request: Request<Incoming>,
+        guard: &Arc<Guard>,
+        arrived: Instant,
+    ) -> Response<ReplyBody> {
+        if guard.terms().mode == Mode::Off {
+            let request = streaming(request, self.shared.body_idle_timeout);
+            let reply = self.pass(request, Route::Register).await;
+            return outcome::unmanaged(reply, "mode-off");
+        }
+        let (head, body) = request.into_parts();
+        let body = match self.registration_body(body).await {
+            Ok(body) => body,
+            Err(problem) => return problem.reply(),
+        };
+        let view = RegistrationView {
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            signature: signature(&head.headers),
+            body: &body,
+        };
+        match guard.prove(view, Timestamp::from(SystemTime::now())) {
+            Ok(proven) => {
+                let registration = registration(head, body, proven, arrived);
+                outcome::reply(guard.admit(registration).await)
+            }
+            Err(why) => {
+                let request = Request::from_parts(head, RequestBody::full(body));
+                let reply = self.pass(request, Route::Register).await;
+                guard.unproven(why, reply.status().is_success());
+                outcome::unmanaged(reply, why.reason())
+            }
+        }
+    }
+
+    async fn registration_body(&self, body: Incoming) -> Result<Bytes, Problem> {
+        let too_large = Problem::BodyTooLarge {
+            limit: REGISTRATION_BYTES_MAX,
+        };
+        // Said before the body is asked for (`Expect: 100-continue`), where its length is known.
+        if body.size_hint().lower() > REGISTRATION_BYTES_MAX as u64 {
+            return Err(too_large);
+        }
+        let body = RequestBody::streaming(body, self.shared.body_idle_timeout);
+        match Limited::new(body, REGISTRATION_BYTES_MAX).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(too_large),
+            Err(error) => Err(Problem::from(&UpstreamError::caller_body(error))),
+        }
+    }
+}
+
+fn streaming(request: Request<Incoming>, idle: Duration) -> Request<RequestBody> {
+    request.map(|body| RequestBody::streaming(body, idle))
+}
+
+/// The one `Signature`; with two, nobody knows which the upstream would read.
+fn signature(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut all = headers.get_all("signature").iter();
+    let first = all.next()?;
+    all.next().is_none().then_some(first.as_bytes())
+}
+
+fn registration(
+    mut head: Parts,
+    body: Bytes,
+    proven: crate::snaptrade::proof::Proven,
+    arrived: Instant,
+) -> Registration {
+    headers::strip_hop_by_hop(&mut head.headers);
+    Registration {
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        headers: head.headers,
+        body,
+        proven,
+        arrived,
+    }
+}

@@ -1,0 +1,71 @@
+//! What the caller of a registration is told, beside `SnapTrade`'s own answer.
+
+use http::Response;
+use http::header::{HeaderName, HeaderValue};
+
+use super::headers::strip_hop_by_hop;
+use super::replies::Problem;
+use crate::guard::{Admitted, Refusal};
+use crate::snaptrade::query;
+use crate::types::UserId;
+use crate::upstream::body::ReplyBody;
+
+/// `forwarded`, `unmanaged`, `evicted` or `refused`, with parameters.
+pub const ADMISSION: HeaderName = HeaderName::from_static("snaptrade-sidecar-admission");
+
+/// The percent-encoded ids of the users that were deleted to make room.
+pub const EVICTED: HeaderName = HeaderName::from_static("snaptrade-sidecar-evicted");
+
+/// The reply to a managed registration.
+pub(super) fn reply(admitted: Admitted) -> Response<ReplyBody> {
+    let word = admitted.outcome();
+    let mut reply = match admitted.answer {
+        Ok(answer) => {
+            let mut reply = answer.map(ReplyBody::full);
+            strip_hop_by_hop(reply.headers_mut());
+            reply
+        }
+        Err(refusal) => Problem::from(&refusal).reply(),
+    };
+    let retried = if admitted.retried { "; retried" } else { "" };
+    let reason = admitted
+        .reason
+        .map(|reason| format!("; reason={}", reason.token()))
+        .unwrap_or_default();
+    set(&mut reply, ADMISSION, &format!("{word}{retried}{reason}"));
+    if !admitted.evicted.is_empty() {
+        set(&mut reply, EVICTED, &encoded(&admitted.evicted));
+    }
+    reply
+}
+
+/// Marks the reply to a registration that was forwarded as it came.
+pub(super) fn unmanaged(mut reply: Response<ReplyBody>, reason: &str) -> Response<ReplyBody> {
+    set(&mut reply, ADMISSION, &format!("unmanaged; reason={reason}"));
+    reply
+}
+
+fn encoded(users: &[UserId]) -> String {
+    let ids: Vec<String> = users.iter().map(|id| query::encode(id.as_str())).collect();
+    ids.join(", ")
+}
+
+/// The values are made of tokens and percent-encoded ids, which every header can hold.
+fn set(reply: &mut Response<ReplyBody>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        reply.headers_mut().insert(name, value);
+    }
+}
+
+impl From<&Refusal> for Problem {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Upstream(error) => Self::from(error),
+            Refusal::ReplyTooLong => Self::ReplyTooLong,
+            Refusal::QueueFull => Self::QueueFull,
+            Refusal::QueuedTooLong => Self::QueuedTooLong,
+            Refusal::ListFailed => Self::ListFailed,
+            Refusal::CallerGone => Self::CallerGone,
+        }
+    }
+}
