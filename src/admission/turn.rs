@@ -158,7 +158,12 @@ impl Turn<'_> {
     }
 
     /// Starts the eviction of the first of `needed` victims, or says why there is none.
+    ///
+    /// One deletion that went wrong is enough: it may still happen, and a second would then be one too many (R10).
     fn evict(&mut self, needed: usize) -> Step {
+        if let Some(reason @ (Reason::DeletionUnsettled | Reason::DeletionRejected)) = self.admission.reason {
+            return self.give_up(reason);
+        }
         if self.admission.evicted.len() + needed > self.terms.max_per_registration {
             return self.give_up(Reason::TooManyOver);
         }

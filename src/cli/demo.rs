@@ -193,6 +193,13 @@ impl Scene<'_> {
             .map_err(|error| Failure::new(&error.without_url()))
     }
 
+    fn listed(&self) -> String {
+        match self.simulator.listed() {
+            nobody if nobody.is_empty() => "(nobody)".to_owned(),
+            users => users.join(" "),
+        }
+    }
+
     /// Prints the calls answered since, and says how many there are now.
     fn show(&self, shown: usize, began: Instant) -> usize {
         let calls: Vec<Call> = self.simulator.calls();
@@ -200,7 +207,7 @@ impl Scene<'_> {
         for call in calls.iter().take(now).skip(shown) {
             let status = call.status.unwrap_or_default();
             let what = match call.kind {
-                CallKind::List => format!("listUsers     {status}  {}", self.simulator.listed().join(" ")),
+                CallKind::List => format!("listUsers     {status}  {}", self.listed()),
                 CallKind::Delete => format!("deleteUser    {status}  {}", parameter(&call.target, "userId")),
                 CallKind::Register => format!("registerUser  {status}"),
                 _ => format!("{} {}  {status}", call.method, call.path()),

@@ -2,6 +2,8 @@
 //!
 //! A deletion is sent once: no redirect is followed, nothing is retried, and no proxy of the environment is used.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
@@ -21,6 +23,9 @@ const LIST_BYTES_MAX: usize = 16 << 20;
 /// A reply to `deleteUser` is read so that its connection can be used again, not for its text.
 const DELETE_BYTES_MAX: usize = 64 << 10;
 
+/// How far a management call's timestamp may run ahead of the clock, in seconds.
+const TIMESTAMP_LEAD_MAX: i64 = 30;
+
 /// Makes one tenant's management calls.
 #[derive(Clone, Debug)]
 pub struct Manage {
@@ -30,6 +35,7 @@ pub struct Manage {
     client_id: ClientId,
     key: SigningKey,
     timeout: Duration,
+    last_timestamp: Arc<AtomicI64>,
 }
 
 /// One call as it went.
@@ -75,6 +81,7 @@ impl Manage {
             client_id,
             key,
             timeout,
+            last_timestamp: Arc::default(),
         }
     }
 
@@ -118,11 +125,22 @@ impl Manage {
         exchange.called(outcome, failure)
     }
 
+    /// A timestamp that no call before had, so that no two have the same signature: whether `SnapTrade` accepts one
+    /// twice is not known. A burst of calls runs ahead of the clock by a second each, and `TIMESTAMP_LEAD_MAX` at most.
+    fn timestamp(&self) -> Timestamp {
+        let now = Timestamp::from(SystemTime::now()).0;
+        let next = |last: i64| Some((last + 1).clamp(now, now + TIMESTAMP_LEAD_MAX));
+        let last = self
+            .last_timestamp
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        Timestamp(last.ok().and_then(next).unwrap_or(now))
+    }
+
     async fn call(&self, method: Method, path: &str, parameters: &str, bytes_max: usize) -> Exchange {
         let began = Instant::now();
-        let now = Timestamp::from(SystemTime::now());
+        let timestamp = self.timestamp();
         let client_id = query::encode(self.client_id.as_str());
-        let query = format!("{parameters}clientId={client_id}&timestamp={now}");
+        let query = format!("{parameters}clientId={client_id}&timestamp={timestamp}");
         let signature = self.key.sign(Form::OURS, path, &query, &Canonical::null());
         let request = self
             .http
