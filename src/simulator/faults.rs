@@ -70,6 +70,8 @@ pub enum FaultCall {
     Register,
     List,
     Delete,
+    /// Calls that are only echoed.
+    Other,
     #[default]
     Any,
 }
@@ -80,6 +82,7 @@ impl FaultCall {
             Self::Register => kind == CallKind::Register,
             Self::List => kind == CallKind::List,
             Self::Delete => kind == CallKind::Delete,
+            Self::Other => kind == CallKind::Other,
             Self::Any => true,
         }
     }

@@ -63,7 +63,7 @@ mod tests {
         .concat();
         assert_eq!(gzip(b"hi"), expected);
         assert_eq!(
-            gzip(&[7; BLOCK_BYTES_MAX + 1])[10],
+            gzip(&vec![7; BLOCK_BYTES_MAX + 1])[10],
             0,
             "a first block that is not the last"
         );

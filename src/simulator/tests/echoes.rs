@@ -20,7 +20,7 @@ async fn an_unknown_call_is_told_what_arrived() {
     request
         .headers_mut()
         .insert("x-reply-x-odd", HeaderValue::from_bytes(b"\xff").unwrap());
-    let reply = send(&sim, request).await.unwrap();
+    let reply = send(request).await.unwrap();
     assert_eq!(reply.headers["x-odd"].as_bytes(), b"\xff");
     let echo = reply.json();
     assert_eq!(echo["method"], "PUT");
@@ -50,7 +50,7 @@ async fn an_echo_may_need_a_signature_too() {
     })
     .await;
     assert_eq!(
-        send(&sim, unsigned(&sim, Method::GET, "/x", ""))
+        send(unsigned(&sim, Method::GET, "/x", ""))
             .await
             .unwrap()
             .refusal()
@@ -58,27 +58,27 @@ async fn an_echo_may_need_a_signature_too() {
         "1076"
     );
     let signed = signed_by(&sim, Dialect::TYPESCRIPT, (Method::GET, "/x", "", ""));
-    assert_eq!(send(&sim, signed).await.unwrap().status, 200);
+    assert_eq!(send(signed).await.unwrap().status, 200);
 }
 
 #[tokio::test]
 async fn a_large_body_is_counted_and_hashed_but_not_kept() {
     let sim = started(Options::default()).await;
     let body = "x".repeat(300 * 1024);
-    let echo = send(&sim, unsigned(&sim, Method::POST, "/x", &body))
+    let echo = send(unsigned(&sim, Method::POST, "/x", &body))
         .await
         .unwrap()
         .json();
     assert_eq!(echo["body_length"], 300 * 1024);
     assert_eq!(sim.calls()[0].body.len(), 256 * 1024);
     assert_eq!(
-        send(&sim, unsigned(&sim, Method::POST, REGISTER, &body))
+        send(unsigned(&sim, Method::POST, REGISTER, &body))
             .await
             .unwrap()
             .status,
         413
     );
-    let bytes = send(&sim, unsigned(&sim, Method::GET, "/_bytes/200000", ""))
+    let bytes = send(unsigned(&sim, Method::GET, "/_bytes/200000", ""))
         .await
         .unwrap();
     assert_eq!(
@@ -119,7 +119,7 @@ async fn a_status_line_is_as_asked() {
             .unwrap();
     tokio::spawn(connection);
     let request = Request::post("/_status/418?reason=Short+and+stout")
-        .body(Full::<Bytes>::from("tea"))
+        .body(Full::new(Bytes::from("tea")))
         .unwrap();
     let reply = sender.send_request(request).await.unwrap();
     let reason = reply.extensions().get::<hyper::ext::ReasonPhrase>().unwrap();

@@ -13,7 +13,7 @@ async fn settling(options: Options) -> Simulator {
     for id in ["b", "a"] {
         assert_eq!(register(&sim, id).await.status, 200);
     }
-    assert_eq!(send(&sim, deletion(&sim, "b")).await.unwrap().status, 200);
+    assert_eq!(send(deletion(&sim, "b")).await.unwrap().status, 200);
     sim
 }
 
@@ -94,7 +94,7 @@ async fn the_limit_error_has_any_status_code_words_field_and_encoding() {
     request
         .headers_mut()
         .insert("accept-encoding", "br, gzip".parse().unwrap());
-    let packed = send(&sim, request).await.unwrap();
+    let packed = send(request).await.unwrap();
     assert_eq!(packed.header("content-encoding"), "gzip");
     assert_eq!(packed.header("content-length"), packed.body.len().to_string());
     assert_eq!(packed.body, gzip::gzip(&plain.body));
@@ -112,10 +112,10 @@ async fn a_timestamp_ages_or_does_not() {
             .insert("signature", signature.parse().unwrap());
         request
     };
-    assert_eq!(send(&sim, old()).await.unwrap().status, 200);
+    assert_eq!(send(old()).await.unwrap().status, 200);
     sim.set(|options| options.timestamp_freshness = Some(300));
-    assert_eq!(send(&sim, old()).await.unwrap().refusal().1, json!("1076"));
-    assert_eq!(send(&sim, listing(&sim)).await.unwrap().status, 200);
+    assert_eq!(send(old()).await.unwrap().refusal().1, json!("1076"));
+    assert_eq!(send(listing(&sim)).await.unwrap().status, 200);
 }
 
 #[tokio::test]
@@ -123,10 +123,10 @@ async fn a_signature_may_be_sent_twice_or_not() {
     let sim = started(Options::default()).await;
     let request = deletion(&sim, "nobody");
     for code in ["1083", "1083"] {
-        assert_eq!(send(&sim, request.clone()).await.unwrap().refusal().1, code);
+        assert_eq!(send(request.clone()).await.unwrap().refusal().1, code);
     }
     sim.set(|options| options.reject_replayed_signatures = true);
-    assert_eq!(send(&sim, request).await.unwrap().refusal().1, "1076");
+    assert_eq!(send(request).await.unwrap().refusal().1, "1076");
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn an_unknown_user_has_any_status() {
         ..Options::default()
     })
     .await;
-    assert_eq!(send(&sim, deletion(&sim, "nobody")).await.unwrap().status, 404);
+    assert_eq!(send(deletion(&sim, "nobody")).await.unwrap().status, 404);
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn too_many_calls_are_throttled() {
         ..Options::default()
     })
     .await;
-    let first = send(&sim, listing(&sim)).await.unwrap();
+    let first = send(listing(&sim)).await.unwrap();
     assert_eq!(
         (
             first.header("x-ratelimit-limit"),
@@ -172,5 +172,5 @@ async fn too_many_calls_are_throttled() {
     );
     assert_eq!(sim.users(), ["a"]);
     let status = unsigned(&sim, Method::GET, "/", "");
-    assert_eq!(send(&sim, status).await.unwrap().json()["online"], true);
+    assert_eq!(send(status).await.unwrap().json()["online"], true);
 }
