@@ -1,5 +1,11 @@
 //! The whole sidecar over real sockets, against the simulated `SnapTrade`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests may fail like tests; clippy exempts only what is marked #[test] itself"
+)]
+
 mod economy;
 mod evictions;
 mod harness;
