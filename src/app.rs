@@ -156,10 +156,7 @@ impl App {
         // However this ends, the workers end with it.
         let _close = closing.clone().drop_guard();
         let proxy = self.proxy();
-        let limits = Limits {
-            max_connections: self.config.proxy.max_connections,
-            header_timeout: self.config.proxy.header_timeout,
-        };
+        let limits = Limits::from(&self.config.proxy);
         let workers = self
             .listeners
             .start(limits, self.metrics.connections_open(), &closing, move || {

@@ -1,0 +1,235 @@
+//! The threads that accept and serve.
+
+use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::connection::{End, Stop, serve};
+use super::{Limits, Listeners};
+use crate::telemetry::chain;
+use crate::upstream::body::ReplyBody;
+
+/// Between attempts to accept while that fails, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Workers {
+    stop: Stop,
+    open: Arc<AtomicUsize>,
+    /// Yields nothing; ends when the last worker does.
+    ended: mpsc::Receiver<Infallible>,
+}
+
+impl Workers {
+    /// Waits until the workers were told to stop and the last connection is closed, `timeout` after that at the latest.
+    /// Returns how many connections had to be cut.
+    pub async fn drained(mut self, timeout: Duration) -> usize {
+        self.stop.stopping.cancelled().await;
+        if tokio::time::timeout(timeout, self.ended.recv()).await.is_ok() {
+            return 0;
+        }
+        let cut = self.open.load(Ordering::Relaxed);
+        self.stop.cutting.cancel();
+        self.ended.recv().await;
+        cut
+    }
+}
+
+/// What the workers share.
+#[derive(Clone)]
+struct Shared {
+    limits: Limits,
+    stop: Stop,
+    slots: Arc<Semaphore>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Listeners {
+    /// Starts a worker for each socket. Each makes its own handler, within its runtime, by calling `make`.
+    ///
+    /// `open` counts the connections. When `stopping` is cancelled, what is waiting to be accepted still is, then the sockets
+    /// close, idle connections too, and every other one after its reply. A handler's future is dropped when its caller
+    /// goes away, and what it spawned in the worker's runtime ends with the worker: work that must outlive the caller
+    /// belongs in another runtime. A handler that panics loses its connection, no more.
+    pub fn start<M, H, F>(
+        self,
+        limits: Limits,
+        open: Arc<AtomicUsize>,
+        stopping: &CancellationToken,
+        make: M,
+    ) -> io::Result<Workers>
+    where
+        M: Fn() -> H + Clone + Send + 'static,
+        H: Fn(Request<Incoming>) -> F + 'static,
+        F: Future<Output = Response<ReplyBody>> + 'static,
+    {
+        let shared = Shared {
+            limits,
+            stop: Stop {
+                stopping: stopping.clone(),
+                cutting: CancellationToken::new(),
+            },
+            slots: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+            open,
+        };
+        let (alive, ended) = mpsc::channel(1);
+        for (number, socket) in self.sockets.into_iter().enumerate() {
+            let (worker, make, alive) = (shared.for_worker(), make.clone(), alive.clone());
+            in_thread(number, move |runtime| {
+                runtime.block_on(async move {
+                    match TcpListener::from_std(socket) {
+                        Ok(listener) => worker.accept(listener, Rc::new(make())).await,
+                        Err(error) => error!(error = %chain(&error), "a worker cannot use its socket"),
+                    }
+                });
+                drop(alive);
+            })?;
+        }
+        Ok(Workers {
+            stop: shared.stop,
+            open: shared.open,
+            ended,
+        })
+    }
+}
+
+/// Runs `work` in a thread with a runtime, once that is there.
+fn in_thread(number: usize, work: impl FnOnce(&LocalRuntime) + Send + 'static) -> io::Result<()> {
+    let (started, result) = std::sync::mpsc::sync_channel(1);
+    thread::Builder::new().name(format!("worker-{number}")).spawn(
+        move || match Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+        {
+            Ok(runtime) => {
+                let _ = started.send(Ok(()));
+                work(&runtime);
+                // A name being looked up must not hold up the end of the program.
+                runtime.shutdown_background();
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        },
+    )?;
+    result
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("a worker's thread died at once")))
+}
+
+impl Shared {
+    /// With tokens of its own, so that looking at them does not disturb the other workers.
+    fn for_worker(&self) -> Self {
+        Self {
+            stop: Stop {
+                stopping: self.stop.stopping.child_token(),
+                cutting: self.stop.cutting.child_token(),
+            },
+            ..self.clone()
+        }
+    }
+
+    async fn accept<H, F>(self, listener: TcpListener, handler: Rc<H>)
+    where
+        H: Fn(Request<Incoming>) -> F + 'static,
+        F: Future<Output = Response<ReplyBody>> + 'static,
+    {
+        let mut connections = JoinSet::new();
+        let mut failing = false;
+        loop {
+            let accepted = tokio::select! {
+                // Those who are waiting already are served even if it is time to stop.
+                biased;
+                accepted = self.next(&listener) => accepted,
+                Some(ended) = connections.join_next() => {
+                    report(ended);
+                    continue;
+                }
+                () = self.stop.stopping.cancelled() => break,
+            };
+            match accepted {
+                Ok((stream, slot)) => {
+                    failing = false;
+                    let (shared, handler) = (self.clone(), Rc::clone(&handler));
+                    connections.spawn_local(async move { shared.serve(stream, slot, &*handler).await });
+                }
+                Err(error) if is_callers(&error) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        warn!(error = %chain(&error), "cannot accept connections; trying again until it works");
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    }
+
+    async fn next(&self, listener: &TcpListener) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        let slot = slot.map_err(io::Error::other)?;
+        let (stream, _) = listener.accept().await?;
+        Ok((stream, slot))
+    }
+
+    async fn serve<H, F>(&self, stream: TcpStream, _slot: OwnedSemaphorePermit, handler: &H)
+    where
+        H: Fn(Request<Incoming>) -> F,
+        F: Future<Output = Response<ReplyBody>>,
+    {
+        let _counted = Counted::new(&self.open);
+        // Fails only for a caller who is gone already.
+        let _ = stream.set_nodelay(true);
+        let (stream, end) = serve(stream, &self.limits, &self.stop, handler).await;
+        if end == End::Reset {
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+/// One connection in the count of those open, also if its handler panics.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(open: &'a AtomicUsize) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(open)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether it is the fault of the one connection that was to be accepted.
+fn is_callers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        error!(error = %chain(&error), "a request's handler panicked; its connection is closed");
+    }
+}
