@@ -1,37 +1,158 @@
-//! Hop-by-hop headers (RFC 9110, section 7.6.1).
+//! The headers that belong to one connection and go no further (RFC 9110, section 7.6.1). Nothing else is touched.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Removes what concerns one connection only: what `Connection` names, and what older peers forget to name there.
-/// `TE: trailers` and `Trailer` stay, since trailers are passed on.
+/// Goes, whether `Connection` names it or not. The two for proxy authentication are of the older list (RFC 2616, section
+/// 13.5.1): they are between the caller and this proxy, and a credential for one must not reach `SnapTrade`.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Stays, even if `Connection` names it. A sender must not name what is meant for the recipient, and a message without one
+/// of these would be another message: unsigned, misread or of another length. Whoever could slip a name into `Connection`
+/// could otherwise strip a signature or an encoding on the way.
+const ESSENTIAL: [HeaderName; 8] = [
+    AUTHORIZATION,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    HOST,
+    HeaderName::from_static("signature"),
+    // The server sends no trailers that are not announced.
+    TRAILER,
+];
+
+/// Removes from a request or a reply what was meant for the connection that it came by. Of `TE`, `trailers` remains, which
+/// this proxy can pass on.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        .collect();
     let trailers = headers
-        .get_all(header::TE)
+        .get_all(TE)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"));
-    for name in named {
+        .any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case(b"trailers")));
+    headers.remove(TE);
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| !ESSENTIAL.contains(name))
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
-    for name in [
-        header::CONNECTION,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ] {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
     if trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// The members of a comma-separated list. Read as bytes, so that one odd member does not shield the others.
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(lines: &[(&'static str, &[u8])]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        strip_hop_by_hop(&mut headers);
+        let mut lines: Vec<String> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.as_bytes().escape_ascii()))
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn r1_only_hop_by_hop_headers_go() {
+        let kept = stripped(&[
+            ("connection", b"keep-alive"),
+            ("keep-alive", b"timeout=5"),
+            ("proxy-connection", b"keep-alive"),
+            ("proxy-authenticate", b"Basic"),
+            ("proxy-authorization", b"Basic eDp5"),
+            ("transfer-encoding", b"chunked"),
+            ("upgrade", b"websocket"),
+            ("te", b"gzip"),
+            ("authorization", b"Bearer x"),
+            ("cookie", b"a=1"),
+            ("cookie", b"b=2"),
+            ("date", b"today"),
+            ("trailer", b"X-Sum"),
+            ("via", b"1.1 x"),
+            ("x-odd", b"caf\xe9"),
+        ]);
+        assert_eq!(
+            kept,
+            [
+                "authorization: Bearer x",
+                "cookie: a=1",
+                "cookie: b=2",
+                "date: today",
+                "trailer: X-Sum",
+                "via: 1.1 x",
+                r"x-odd: caf\xe9",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_connection_names_goes_in_any_case_and_on_any_line() {
+        let kept = stripped(&[
+            ("connection", b"close, X-One ,,\tx-TWO"),
+            ("connection", b"\xe9, bad name, X-Three"),
+            ("x-one", b"1"),
+            ("x-two", b"2"),
+            ("x-two", b"2"),
+            ("x-three", b"3"),
+            ("x-four", b"4"),
+        ]);
+        assert_eq!(kept, ["x-four: 4"]);
+    }
+
+    #[test]
+    fn what_connection_must_not_name_stays() {
+        let kept = stripped(&[
+            (
+                "connection",
+                b"Signature, Host, Content-Length, Authorization, Content-Encoding, Trailer",
+            ),
+            ("signature", b"s"),
+            ("content-length", b"3"),
+            ("content-encoding", b"gzip"),
+            ("authorization", b"a"),
+            ("trailer", b"t"),
+        ]);
+        assert_eq!(kept.len(), 5);
+    }
+
+    #[test]
+    fn of_te_only_trailers_stays() {
+        for value in [&b"trailers"[..], b"deflate;q=0.5, Trailers"] {
+            assert_eq!(
+                stripped(&[("connection", b"TE"), ("te", value)]),
+                ["te: trailers"]
+            );
+        }
+        assert!(stripped(&[("te", b"trailers;q=0"), ("te", b"gzip")]).is_empty());
     }
 }

@@ -1,85 +1,199 @@
-//! The sidecar's own replies to callers, in `SnapTrade`'s shape. What the operator is told is in the log.
+//! What the caller is told when the sidecar itself has to answer: one table, in the shape of `SnapTrade`'s own errors. What
+//! the operator is told is another matter, and is in the log.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{Response, StatusCode};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::telemetry::health::Verdict;
 use crate::upstream::body::ReplyBody;
 use crate::upstream::error::{Kind, UpstreamError};
 
-/// What the caller has to be told.
+/// Why there is no reply from `SnapTrade`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
+    /// Nothing was sent.
     UpstreamUnreachable,
+    /// Nothing was sent.
+    ConnectTimeout,
+    /// The request may have taken effect.
     UpstreamBrokeOff,
+    /// The request may have taken effect.
     UpstreamTimeout,
+    /// The request may have taken effect.
     UpstreamProtocol,
+    /// The caller's own body stopped arriving.
     CallerBody,
-    ReplyTooLong,
     ShuttingDown,
+    /// Too many registrations wait for this key already.
     QueueFull,
+    /// A registration waited too long for its turn.
     QueuedTooLong,
-    ListFailed,
+    /// The caller left, and its registration was given up. For those who read the log: nobody gets this reply.
     CallerGone,
-    BodyTooLarge { limit: usize },
+    /// With `on_list_error = "reject"`: it is not known whether there is room.
+    ListFailed,
+    /// A registration over `limit` bytes.
+    BodyTooLarge {
+        limit: usize,
+    },
+    /// The reply to a registration is too long to be read.
+    ReplyTooLong,
+    /// A request target that cannot be sent on.
+    BadTarget,
+    /// The method CONNECT.
     Connect,
 }
 
 impl From<&UpstreamError> for Problem {
     fn from(error: &UpstreamError) -> Self {
         match error.kind() {
-            Kind::Connect => Self::UpstreamUnreachable,
-            Kind::Timeout => Self::UpstreamTimeout,
+            Kind::Connect | Kind::Tls => Self::UpstreamUnreachable,
+            Kind::Timeout if error.sent() => Self::UpstreamTimeout,
+            Kind::Timeout => Self::ConnectTimeout,
             Kind::BrokeOff => Self::UpstreamBrokeOff,
-            Kind::Protocol => Self::UpstreamProtocol,
+            Kind::Protocol if error.sent() => Self::UpstreamProtocol,
+            Kind::Protocol => Self::BadTarget,
             Kind::CallerBody => Self::CallerBody,
         }
     }
 }
 
 impl Problem {
-    fn parts(self) -> (StatusCode, &'static str, String) {
-        let (status, code, detail) = match self {
-            Self::UpstreamUnreachable => (
-                502,
-                "upstream_unreachable",
-                "cannot connect to SnapTrade".to_owned(),
-            ),
-            Self::UpstreamBrokeOff => (
-                502,
-                "upstream_broke_off",
-                "SnapTrade closed the connection".to_owned(),
-            ),
-            Self::UpstreamTimeout => (
-                504,
-                "upstream_timeout",
-                "SnapTrade did not answer in time".to_owned(),
-            ),
-            Self::UpstreamProtocol => (502, "upstream_protocol", "not HTTP".to_owned()),
-            Self::CallerBody => (400, "request_body", "body".to_owned()),
-            Self::ReplyTooLong => (502, "reply_too_long", "too long".to_owned()),
-            Self::ShuttingDown => (503, "shutting_down", "down".to_owned()),
-            Self::QueueFull => (503, "queue_full", "queue".to_owned()),
-            Self::QueuedTooLong => (503, "queued_too_long", "queue".to_owned()),
-            Self::ListFailed => (503, "list_failed", "list".to_owned()),
-            Self::CallerGone => (503, "unfinished", "gone".to_owned()),
-            Self::BodyTooLarge { limit } => (413, "body_too_large", format!("over {limit} bytes")),
-            Self::Connect => (405, "connect", "connect".to_owned()),
-        };
-        (StatusCode::from_u16(status).unwrap_or_default(), code, detail)
-    }
-
-    pub fn reply(self) -> Response<ReplyBody> {
-        let (status, code, detail) = self.parts();
-        let body = serde_json::json!({"detail": detail, "status_code": status.as_u16(), "code": format!("sidecar_{code}")});
+    /// The whole reply, to be sent as it is.
+    pub fn reply(&self) -> Response<ReplyBody> {
+        let status = self.status();
+        let body = serde_json::json!({
+            "detail": self.detail(),
+            "status_code": status.as_u16(),
+            "code": self.code(),
+        });
         let mut reply = json(status, body.to_string());
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            reply
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let headers = reply.headers_mut();
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if *self == Self::Connect {
+            let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
         }
         reply
+    }
+
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::UpstreamUnreachable
+            | Self::UpstreamBrokeOff
+            | Self::UpstreamProtocol
+            | Self::ReplyTooLong => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout | Self::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ShuttingDown
+            | Self::QueueFull
+            | Self::QueuedTooLong
+            | Self::CallerGone
+            | Self::ListFailed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::CallerBody => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BadTarget => StatusCode::BAD_REQUEST,
+            Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UpstreamUnreachable => "sidecar_upstream_unreachable",
+            Self::ConnectTimeout => "sidecar_connect_timeout",
+            Self::UpstreamBrokeOff => "sidecar_upstream_broke_off",
+            Self::UpstreamTimeout => "sidecar_upstream_timeout",
+            Self::UpstreamProtocol => "sidecar_upstream_protocol",
+            Self::CallerBody => "sidecar_request_timeout",
+            Self::ShuttingDown => "sidecar_shutting_down",
+            Self::QueueFull => "sidecar_queue_full",
+            Self::QueuedTooLong => "sidecar_queued_too_long",
+            Self::CallerGone => "sidecar_caller_gone",
+            Self::ListFailed => "sidecar_list_failed",
+            Self::BodyTooLarge { .. } => "sidecar_body_too_large",
+            Self::ReplyTooLong => "sidecar_reply_too_long",
+            Self::BadTarget => "sidecar_bad_target",
+            Self::Connect => "sidecar_connect_refused",
+        }
+    }
+
+    /// In seconds. Only where the same request, sent again, may well succeed and cannot do harm.
+    fn retry_after(self) -> Option<u16> {
+        match self {
+            // Time for a load balancer to turn to another replica.
+            Self::ShuttingDown => Some(1),
+            // About one registration with an eviction.
+            Self::QueueFull | Self::QueuedTooLong | Self::CallerGone => Some(2),
+            Self::ListFailed => Some(5),
+            _ => None,
+        }
+    }
+
+    fn detail(&self) -> String {
+        let text = match self {
+            Self::UpstreamUnreachable => {
+                "The sidecar could not connect to SnapTrade. The request was not sent; it is safe to send it again. If \
+                 this lasts, check the sidecar's proxy.upstream and its network; the cause is in its log."
+            }
+            Self::ConnectTimeout => {
+                "The sidecar could not connect to SnapTrade in time (proxy.connect_timeout). The request was not sent; it \
+                 is safe to send it again."
+            }
+            Self::UpstreamBrokeOff => {
+                "SnapTrade closed the connection before its reply was complete. The request may have taken effect; look \
+                 before sending one again that changes anything."
+            }
+            Self::UpstreamTimeout => {
+                "SnapTrade did not answer in time (proxy.response_timeout). The request may have taken effect; look before \
+                 sending one again that changes anything."
+            }
+            Self::UpstreamProtocol => {
+                "The sidecar could not understand SnapTrade's reply. The request may have taken effect; look before \
+                 sending one again that changes anything. The cause is in the sidecar's log."
+            }
+            Self::CallerBody => {
+                "The body of the request stopped arriving at the sidecar (proxy.body_idle_timeout). SnapTrade got only \
+                 part of it. Send the whole request again."
+            }
+            Self::ShuttingDown => {
+                "The sidecar is shutting down and did not send this request. Send it again, to another replica if there \
+                 is one."
+            }
+            Self::QueueFull => {
+                "Too many registrations are waiting for room under this SnapTrade key already. This one was not sent; \
+                 send it again later."
+            }
+            Self::QueuedTooLong => {
+                "This registration waited too long for those before it under the same SnapTrade key. It was not sent; \
+                 send it again later."
+            }
+            Self::CallerGone => {
+                "The caller of this registration left before it was sent. It was given up; send it again."
+            }
+            Self::ListFailed => {
+                "The sidecar could not find out whether there is room under this SnapTrade key, because listUsers failed, \
+                 and its on_list_error is \"reject\". The registration was not sent; send it again later."
+            }
+            Self::BodyTooLarge { limit } => {
+                return format!(
+                    "The body of a registration may have at most {limit} bytes. It was not sent; send only the userId."
+                );
+            }
+            Self::ReplyTooLong => {
+                "SnapTrade's reply to this registration is longer than the sidecar reads. The user may exist now; look \
+                 (listUsers) before registering again."
+            }
+            Self::BadTarget => {
+                "The sidecar cannot send a request with this target on. Ask for a path, beginning with /."
+            }
+            Self::Connect => {
+                "The sidecar forwards requests to SnapTrade only and opens no tunnels. Set it as the base URL of the \
+                 SnapTrade client, not as a proxy."
+            }
+        };
+        text.to_owned()
     }
 }
 
@@ -91,8 +205,56 @@ pub(super) fn verdict(verdict: &Verdict) -> Response<ReplyBody> {
 fn json(status: StatusCode, body: String) -> Response<ReplyBody> {
     let mut reply = Response::new(ReplyBody::full(Bytes::from(body)));
     *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    const ALL: [Problem; 15] = [
+        Problem::UpstreamUnreachable,
+        Problem::ConnectTimeout,
+        Problem::UpstreamBrokeOff,
+        Problem::UpstreamTimeout,
+        Problem::UpstreamProtocol,
+        Problem::CallerBody,
+        Problem::ShuttingDown,
+        Problem::QueueFull,
+        Problem::QueuedTooLong,
+        Problem::CallerGone,
+        Problem::ListFailed,
+        Problem::BodyTooLarge { limit: 65_536 },
+        Problem::ReplyTooLong,
+        Problem::BadTarget,
+        Problem::Connect,
+    ];
+
+    #[tokio::test]
+    async fn every_problem_has_the_shape_of_the_vendors_errors() {
+        let mut codes = std::collections::HashSet::new();
+        for problem in ALL {
+            let (head, body) = problem.reply().into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["status_code"], head.status.as_u16());
+            let detail = body["detail"].as_str().unwrap();
+            assert!(detail.ends_with('.') && !detail.contains("  "), "{detail}");
+            let code = body["code"].as_str().unwrap().to_owned();
+            assert!(code.starts_with("sidecar_"));
+            assert!(codes.insert(code));
+            assert_eq!(head.headers[CONTENT_TYPE], "application/json");
+            assert_eq!(head.headers.contains_key(RETRY_AFTER), head.status == 503);
+        }
+    }
+
+    #[test]
+    fn a_limit_is_told() {
+        let problem = Problem::BodyTooLarge { limit: 65_536 };
+        assert!(problem.detail().contains("65536 bytes"));
+    }
 }

@@ -1,117 +1,60 @@
-//! Bodies on their way: streamed through, with a limit on how long either side may be silent.
+//! Bodies on their way through: streamed, never gathered, and never left waiting for ever.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::warn;
 
-use super::error::{Kind, UpstreamError};
+use super::error::UpstreamError;
+use crate::telemetry::chain;
 
-/// A peer was silent for too long in the middle of a body.
+/// What the caller sends on. Trailers pass.
 #[derive(Debug)]
-struct Stalled(Duration);
-
-impl fmt::Display for Stalled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "nothing came for {:?} in the middle of a body", self.0)
-    }
+pub enum RequestBody {
+    /// As it arrives from the caller.
+    Streaming(Upload),
+    /// Read before, or made here.
+    Full(Full<Bytes>),
 }
 
-impl std::error::Error for Stalled {}
-
-type Cause = Box<dyn std::error::Error + Send + Sync>;
-
-/// A body that may not stall. The time runs only while its reader waits for it.
+/// A body that the caller is still sending.
 #[derive(Debug)]
-struct Watched {
+pub struct Upload {
     incoming: Incoming,
-    idle: Duration,
-    silence: Option<Pin<Box<Sleep>>>,
-}
-
-impl Watched {
-    fn new(incoming: Incoming, idle: Duration) -> Self {
-        Self {
-            incoming,
-            idle,
-            silence: None,
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
-            self.silence = None;
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        let idle = self.idle;
-        let silence = self
-            .silence
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-        ready!(silence.as_mut().poll(cx));
-        Poll::Ready(Some(Err(Stalled(idle).into())))
-    }
-}
-
-/// When a request last moved, for a response timeout that does not run during an upload.
-#[derive(Clone, Debug)]
-pub(super) struct Progress {
-    began: Instant,
-    /// Milliseconds after `began`.
-    last: Arc<AtomicU64>,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            began: Instant::now(),
-            last: Arc::default(),
-        }
-    }
-
-    fn mark(&self) {
-        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(now, Ordering::Relaxed);
-    }
-
-    pub(super) fn last(&self) -> Instant {
-        self.began + Duration::from_millis(self.last.load(Ordering::Relaxed))
-    }
-}
-
-/// A request's body on its way to the upstream.
-#[derive(Debug)]
-pub struct RequestBody(Source);
-
-#[derive(Debug)]
-enum Source {
-    Full(Option<Bytes>),
-    Streaming { body: Watched, progress: Progress },
+    patience: Patience,
+    progress: Arc<Progress>,
 }
 
 impl RequestBody {
-    pub fn full(bytes: Bytes) -> Self {
-        Self(Source::Full(Some(bytes).filter(|bytes| !bytes.is_empty())))
-    }
-
-    /// The caller may be silent for `idle` at most.
+    /// Fails if the caller sends nothing for as long as `idle`.
     pub fn streaming(incoming: Incoming, idle: Duration) -> Self {
-        Self(Source::Streaming {
-            body: Watched::new(incoming, idle),
-            progress: Progress::new(),
+        Self::Streaming(Upload {
+            incoming,
+            patience: Patience::new(idle),
+            progress: Arc::new(Progress::new()),
         })
     }
 
-    pub(super) fn progress(&self) -> Option<Progress> {
-        match &self.0 {
-            Source::Full(_) => None,
-            Source::Streaming { progress, .. } => Some(progress.clone()),
+    pub fn full(bytes: Bytes) -> Self {
+        Self::Full(Full::new(bytes))
+    }
+
+    pub fn empty() -> Self {
+        Self::full(Bytes::new())
+    }
+
+    pub(super) fn progress(&self) -> Option<Arc<Progress>> {
+        match self {
+            Self::Streaming(upload) => Some(Arc::clone(&upload.progress)),
+            Self::Full(_) => None,
         }
     }
 }
@@ -121,51 +64,110 @@ impl Body for RequestBody {
     type Error = UpstreamError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        match &mut self.0 {
-            Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Streaming { body, progress } => {
-                let frame = ready!(body.poll(cx));
-                progress.mark();
-                Poll::Ready(frame.map(|frame| frame.map_err(UpstreamError::caller_body)))
-            }
+        match self.get_mut() {
+            Self::Streaming(upload) => upload.poll_frame(cx),
+            Self::Full(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Source::Full(bytes) => bytes.is_none(),
-            Source::Streaming { body, .. } => body.incoming.is_end_stream(),
+        match self {
+            Self::Streaming(upload) => upload.incoming.is_end_stream(),
+            Self::Full(full) => full.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Source::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Source::Streaming { body, .. } => body.incoming.size_hint(),
+        match self {
+            Self::Streaming(upload) => upload.incoming.size_hint(),
+            Self::Full(full) => full.size_hint(),
         }
     }
 }
 
-/// A reply's body on its way to the caller.
+impl Upload {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.progress.polled(polled.is_pending());
+        let polled = ready!(self.patience.bound(polled, cx));
+        Poll::Ready(polled.map(|frame| {
+            frame.map_err(|stopped| {
+                self.progress.failed.store(true, Ordering::Relaxed);
+                UpstreamError::caller_body(stopped)
+            })
+        }))
+    }
+}
+
+/// How an upload is getting on, for whoever waits for the reply.
+#[derive(Debug)]
+pub(super) struct Progress {
+    since: Instant,
+    /// When the upstream last took a piece, in milliseconds after `since`.
+    last: AtomicU64,
+    waiting: AtomicBool,
+    failed: AtomicBool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            last: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    fn polled(&self, waiting: bool) {
+        let elapsed = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(elapsed, Ordering::Relaxed);
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    pub(super) fn last(&self) -> Instant {
+        self.since + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is the caller's turn: then the upstream owes nothing yet.
+    pub(super) fn waits_for_caller(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether the upload failed on the caller's side. Over HTTP/2 the reply does not say so: the stream is just reset.
+    pub(super) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// What the caller gets: a reply from upstream as it arrives, or one made here. Trailers pass.
 #[derive(Debug)]
 pub struct ReplyBody(Reply);
 
 #[derive(Debug)]
 enum Reply {
-    Full(Option<Bytes>),
-    Streaming(Watched),
+    Upstream { incoming: Incoming, patience: Patience },
+    Full(Full<Bytes>),
 }
 
 impl ReplyBody {
     pub fn full(bytes: Bytes) -> Self {
-        Self(Reply::Full(Some(bytes).filter(|bytes| !bytes.is_empty())))
+        Self(Reply::Full(Full::new(bytes)))
     }
 
+    pub fn empty() -> Self {
+        Self::full(Bytes::new())
+    }
+
+    /// Fails if the upstream sends nothing for as long as `idle`, while the caller takes what comes.
     pub(super) fn streaming(incoming: Incoming, idle: Duration) -> Self {
-        Self(Reply::Streaming(Watched::new(incoming, idle)))
+        Self(Reply::Upstream {
+            incoming,
+            patience: Patience::new(idle),
+        })
     }
 }
 
@@ -173,36 +175,80 @@ impl Body for ReplyBody {
     type Data = Bytes;
     type Error = UpstreamError;
 
+    /// An error here makes the server drop the caller's connection, so that a reply cut short never looks complete.
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        match &mut self.0 {
-            Reply::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Reply::Streaming(body) => {
-                let frame = ready!(body.poll(cx));
-                Poll::Ready(frame.map(|frame| {
-                    frame.map_err(|cause| {
-                        let error = UpstreamError::new(Kind::BrokeOff, true, cause);
-                        tracing::warn!(error = %crate::telemetry::chain(&error), "a reply broke off; its caller's connection is closed");
-                        error
-                    })
-                }))
+        let (incoming, patience) = match &mut self.get_mut().0 {
+            Reply::Upstream { incoming, patience } => (incoming, patience),
+            Reply::Full(full) => {
+                return Pin::new(full).poll_frame(cx).map_err(|never| match never {});
             }
-        }
+        };
+        let polled = Pin::new(incoming).poll_frame(cx);
+        let polled = ready!(patience.bound(polled, cx));
+        Poll::Ready(polled.map(|frame| {
+            frame.map_err(|stopped| {
+                let error = UpstreamError::broke_off(stopped);
+                warn!(error = %chain(&error), "a reply was cut short; its caller's connection is closed");
+                error
+            })
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Reply::Full(bytes) => bytes.is_none(),
-            Reply::Streaming(body) => body.incoming.is_end_stream(),
+            Reply::Upstream { incoming, .. } => incoming.is_end_stream(),
+            Reply::Full(full) => full.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Reply::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Reply::Streaming(body) => body.incoming.size_hint(),
+            Reply::Upstream { incoming, .. } => incoming.size_hint(),
+            Reply::Full(full) => full.size_hint(),
         }
+    }
+}
+
+/// Bounds how long a body may stand still. The time during which nobody asks for the next piece does not count, beyond
+/// that of the piece last asked for.
+#[derive(Debug)]
+struct Patience {
+    idle: Duration,
+    waiting: bool,
+    /// Made at the first wait: most bodies are there when asked for.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+impl Patience {
+    fn new(idle: Duration) -> Self {
+        Self {
+            idle,
+            waiting: false,
+            alarm: None,
+        }
+    }
+
+    fn bound<T>(
+        &mut self,
+        polled: Poll<Option<Result<T, hyper::Error>>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<T, Cause>>> {
+        if let Poll::Ready(piece) = polled {
+            self.waiting = false;
+            return Poll::Ready(piece.map(|piece| piece.map_err(Into::into)));
+        }
+        let deadline = Instant::now() + self.idle;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if !self.waiting {
+            self.waiting = true;
+            alarm.as_mut().reset(deadline);
+        }
+        ready!(alarm.as_mut().poll(cx));
+        Poll::Ready(Some(Err(UpstreamError::stalled(self.idle).into())))
     }
 }

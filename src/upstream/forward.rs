@@ -1,133 +1,169 @@
-//! Forwards calls: HTTP/1.1 or, where the upstream offers it over TLS, HTTP/2, on connections that are kept.
+//! One request to the upstream, and its reply.
 
-use std::error::Error;
-use std::fmt;
-use std::time::{Duration, Instant};
+use std::pin::{Pin, pin};
+use std::time::Duration;
 
-use http::header::{HOST, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri, Version};
-use http_body::Body as _;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{self, Client};
+use hyper::ext::ReasonPhrase;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
+use hyper_util::client::legacy::{self, Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::body::{Progress, ReplyBody, RequestBody};
-use super::error::{Kind, UpstreamError};
+use super::error::UpstreamError;
 use crate::config;
 
-/// How long an unused connection is kept. Shorter than the minute after which servers commonly close theirs.
-const IDLE_MAX: Duration = Duration::from_secs(50);
+/// Less than the 60 s after which common load balancers close an idle connection, so that a request seldom meets a
+/// connection that is just being closed: one that may have been sent is lost, never sent again.
+const IDLE_CONNECTION: Duration = Duration::from_secs(50);
+/// A connection that died without a word would otherwise take every HTTP/2 request into its response timeout.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const PONG_WITHIN: Duration = Duration::from_secs(10);
+/// For the header section of a reply over HTTP/2; about what HTTP/1.1 is given by default.
+const HEADER_LIST_BYTES_MAX: u32 = 400 * 1024;
 
-/// One worker's way to the upstream.
-#[derive(Clone)]
+/// Sends requests to the one upstream over connections of its own. Clones share them. Belongs to the runtime in which it
+/// is first used, since its connections run there.
+#[derive(Clone, Debug)]
 pub struct Forwarder {
     client: Client<HttpsConnector<HttpConnector>, RequestBody>,
     scheme: Scheme,
     authority: Authority,
-    host: HeaderValue,
+    connect_timeout: Duration,
     response_timeout: Duration,
     body_idle_timeout: Duration,
 }
 
-impl fmt::Debug for Forwarder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Forwarder")
-            .field("authority", &self.authority)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Forwarder {
-    pub fn new(config: &config::Proxy, tls: rustls::ClientConfig) -> Self {
+    /// `tls` comes from [`super::tls::client_config`], without application protocols.
+    pub fn new(proxy: &config::Proxy, tls: rustls::ClientConfig) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(config.connect_timeout));
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+        // Divided among the addresses of the name, so that one that swallows packets does not use up the whole.
+        tcp.set_connect_timeout(Some(proxy.connect_timeout));
+        let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
-            .enable_all_versions()
+            .enable_http1()
+            .enable_http2()
             .wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .set_host(false)
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_CONNECTION)
+            // Only what a dying pooled connection hands back before a byte of it was written; tested below (R9).
+            .retry_canceled_requests(true)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_timeout(PONG_WITHIN)
+            .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
             .build(connector);
-        let authority = config.upstream.authority.clone();
         Self {
             client,
-            scheme: config.upstream.scheme.clone(),
-            // An authority is made of visible ASCII.
-            host: HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static("")),
-            authority,
-            response_timeout: config.response_timeout,
-            body_idle_timeout: config.body_idle_timeout,
+            scheme: proxy.upstream.scheme.clone(),
+            authority: proxy.upstream.authority.clone(),
+            connect_timeout: proxy.connect_timeout,
+            response_timeout: proxy.response_timeout,
+            body_idle_timeout: proxy.body_idle_timeout,
         }
     }
 
-    /// Sends a request whose URI is path and query, as the caller sent them.
-    pub async fn send(
-        &self,
-        mut request: Request<RequestBody>,
-    ) -> Result<Response<ReplyBody>, UpstreamError> {
+    /// Sends a request as it is, except that it goes to the upstream: of its target only path and query count, and its
+    /// `Host` is replaced. Hop-by-hop headers are the caller's to remove. Dropping the future gives the request up.
+    ///
+    /// The connection has `connect_timeout`. The response head has `response_timeout`, counted from when the upstream last
+    /// took a piece of the body; while the body waits for the caller, it does not count.
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<ReplyBody>, UpstreamError> {
         let progress = request.body().progress();
-        self.address(&mut request)?;
-        let sent = self.client.request(request);
-        let reply = tokio::select! {
-            reply = sent => reply.map_err(explain)?,
-            error = self.too_late(progress) => return Err(error),
+        let mut request = self.aimed(request)?;
+        let mut connection = capture_connection(&mut request);
+        let mut reply = pin!(self.client.request(request));
+        let connected = async move { drop(connection.wait_for_connection_metadata().await) };
+        let early = tokio::select! {
+            biased;
+            early = &mut reply => Some(early),
+            connected = timeout(self.connect_timeout, connected) => {
+                connected.map_err(|_| UpstreamError::no_connection(self.connect_timeout))?;
+                None
+            }
         };
-        Ok(reply.map(|body: Incoming| ReplyBody::streaming(body, self.body_idle_timeout)))
+        let reply = match early {
+            Some(early) => early,
+            None => self.answered(reply, progress.as_deref()).await?,
+        };
+        match reply {
+            Ok(reply) => self.received(reply),
+            Err(error) if progress.is_some_and(|progress| progress.failed()) => {
+                Err(UpstreamError::caller_body(error))
+            }
+            Err(error) => Err(UpstreamError::from_client(error)),
+        }
     }
 
-    fn address(&self, request: &mut Request<RequestBody>) -> Result<(), UpstreamError> {
-        let path = request.uri().path_and_query().cloned();
-        let uri = Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
-            .build();
-        *request.uri_mut() = uri.map_err(|error| UpstreamError::new(Kind::Protocol, false, error))?;
-        *request.version_mut() = Version::HTTP_11;
-        request.headers_mut().insert(HOST, self.host.clone());
-        if request.body().size_hint().exact().is_none() {
-            request
-                .headers_mut()
+    fn aimed(&self, request: Request<RequestBody>) -> Result<Request<RequestBody>, UpstreamError> {
+        let (mut head, body) = request.into_parts();
+        let mut target = head.uri.into_parts();
+        target.scheme = Some(self.scheme.clone());
+        target.authority = Some(self.authority.clone());
+        target
+            .path_and_query
+            .get_or_insert_with(|| PathAndQuery::from_static("/"));
+        head.uri = Uri::from_parts(target).map_err(UpstreamError::unsendable)?;
+        head.version = Version::HTTP_11;
+        // Over HTTP/1.1 the client puts the authority in its place, over HTTP/2 `:authority` says it.
+        head.headers.remove(HOST);
+        if !body.is_end_stream() && body.size_hint().exact().is_none() {
+            // Without this, the client would take a GET or HEAD for one without a body. It drops it over HTTP/2.
+            head.headers.remove(CONTENT_LENGTH);
+            head.headers
                 .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        Ok(())
+        Ok(Request::from_parts(head, body))
     }
 
-    /// Completes when the response head is overdue: `response_timeout` after the request last moved.
-    async fn too_late(&self, progress: Option<Progress>) -> UpstreamError {
-        let began = Instant::now();
-        let mut last = began;
+    async fn answered(
+        &self,
+        mut reply: Pin<&mut ResponseFuture>,
+        progress: Option<&Progress>,
+    ) -> Result<Result<Response<Incoming>, legacy::Error>, UpstreamError> {
+        let mut deadline = Instant::now() + self.response_timeout;
         loop {
-            tokio::time::sleep_until((last + self.response_timeout).into()).await;
-            let moved = progress.as_ref().map_or(began, Progress::last).max(began);
-            if moved <= last {
-                let text = format!("no response head within {:?}", self.response_timeout);
-                return UpstreamError::new(Kind::Timeout, true, text);
+            tokio::select! {
+                biased;
+                reply = &mut reply => return Ok(reply),
+                () = sleep_until(deadline) => {}
             }
-            last = moved;
+            let now = Instant::now();
+            let since = match progress {
+                Some(progress) if progress.waits_for_caller() => now,
+                Some(progress) => progress.last(),
+                None => return Err(UpstreamError::no_answer(self.response_timeout)),
+            };
+            deadline = deadline.max(since + self.response_timeout);
+            if deadline <= now {
+                return Err(UpstreamError::no_answer(self.response_timeout));
+            }
         }
     }
-}
 
-fn explain(error: legacy::Error) -> UpstreamError {
-    if error.is_connect() {
-        return UpstreamError::new(Kind::Connect, false, error);
-    }
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(level) = cause {
-        if level.is::<UpstreamError>() {
-            return UpstreamError::caller_body(error);
+    fn received(&self, reply: Response<Incoming>) -> Result<Response<ReplyBody>, UpstreamError> {
+        let mut reply = reply.map(|incoming| ReplyBody::streaming(incoming, self.body_idle_timeout));
+        if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(UpstreamError::protocol("it switched protocols, unasked"));
         }
-        cause = level.source();
+        // HTTP/2 has no reason phrases, and the server would make one up for a status that it does not know.
+        if reply.version() == Version::HTTP_2 && reply.status().canonical_reason().is_none() {
+            reply.extensions_mut().insert(ReasonPhrase::from_static(b""));
+        }
+        // The version is each connection's own; the server writes that of the caller.
+        *reply.version_mut() = Version::HTTP_11;
+        Ok(reply)
     }
-    UpstreamError::new(Kind::BrokeOff, true, error)
 }
