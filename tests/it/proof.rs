@@ -25,11 +25,11 @@ async fn r2_every_form_that_the_sdks_sign_in_is_managed() {
     }
 }
 
-#[tokio::test]
-async fn r2_what_proves_nothing_is_forwarded_untouched_and_evicts_nobody() {
+/// The reason that is given, and the registration.
+fn unproven() -> [(&'static str, Registration); 8] {
     let base = || Registration::of("new");
     let repeated = br#"{"userId":"new","userId":"a"}"#;
-    let cases: [(&str, Registration); 8] = [
+    [
         (
             "signature-not-recognised",
             Registration {
@@ -87,8 +87,12 @@ async fn r2_what_proves_nothing_is_forwarded_untouched_and_evicts_nobody() {
                 ..base()
             },
         ),
-    ];
-    for (reason, registration) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn r2_what_proves_nothing_is_forwarded_untouched_and_evicts_nobody() {
+    for (reason, registration) in unproven() {
         let it = Harness::with_users(&FIVE, options(), &[]).await;
         let answer = r#"{"detail":"connection limit reached"}"#;
         it.sim.inject(Fault::status(FaultCall::Register, 400, answer));
