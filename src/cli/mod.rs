@@ -13,6 +13,7 @@ mod simulate;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -113,7 +114,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            let _ = writeln!(io::stderr(), "error: {failure}");
             ExitCode::FAILURE
         }
     }
@@ -170,25 +171,35 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::new(&error))
 }
 
-/// Completes on the first SIGTERM or SIGINT; the second ends the program at once.
-async fn shutdown_signal() {
+/// Completes on the first SIGTERM or SIGINT; the second ends the program at once. From the call on, neither ends it by
+/// itself.
+fn shutdown_signal() -> Result<impl Future<Output = ()>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("cannot listen for signals; stop this program with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tokio::spawn(async move {
+    let listen = |kind| signal(kind).map_err(|error| Failure(format!("cannot listen for signals: {error}")));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        eprintln!("stopped at once, because a second signal came");
-        std::process::exit(130);
-    });
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            // Not with `eprintln!`, which panics where nobody reads.
+            let _ = writeln!(io::stderr(), "stopped at once, because a second signal came");
+            std::process::exit(130);
+        });
+    })
+}
+
+/// Writes a line to standard output. That its reader has left, as `head` does, is no failure.
+fn say(line: impl fmt::Display) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }

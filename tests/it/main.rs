@@ -6,8 +6,15 @@
     reason = "helpers of tests may fail like tests; clippy exempts only what is marked #[test] itself"
 )]
 
+mod commands;
 mod economy;
 mod evictions;
 mod harness;
 mod limit_errors;
+mod logs;
+mod ops;
+mod ops_access;
+mod program;
 mod proof;
+mod serve;
+mod simulate;
