@@ -12,6 +12,7 @@ mod evictions;
 mod harness;
 mod limit_errors;
 mod logs;
+mod metrics;
 mod ops;
 mod ops_access;
 mod program;
