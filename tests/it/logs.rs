@@ -23,6 +23,8 @@ use crate::program::{Ended, Sidecar, TWO_VARIABLES, command, simulator};
 const TOKEN: &str = "open-sesame";
 const WRONG_SIGNATURE: &str = "d3JvbmctYnV0LWEtc2VjcmV0LWFsbC10aGUtc2FtZQ==";
 
+const ALL: &str = "trace,h2=trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,tower_http=trace";
+
 /// The simulator under TLS and HTTP/2, as the real one is reached; its URL and its certificate.
 async fn under_tls(sim: &Arc<Simulator>) -> (String, String) {
     let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
@@ -138,13 +140,11 @@ async fn r13_a_busy_session_leaves_no_secret_in_log_metrics_summary_or_status() 
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
     std::fs::write(&ca, certificate).unwrap();
-    let every_level =
-        "trace,h2=trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,tower_http=trace";
     let settings = [
         ("proxy.upstream", upstream.as_str()),
         ("proxy.upstream_ca_file", ca.to_str().unwrap()),
         ("ops.token", TOKEN),
-        ("log.level", every_level),
+        ("log.level", ALL),
         ("tenants.default.settle_timeout", "10ms"),
     ];
     // Its own is not used; the one under TLS is.
