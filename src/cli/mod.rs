@@ -67,8 +67,8 @@ struct Settings {
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
     /// Set any key of the configuration: --set tenants.default.max_users=20 (can be given more than once)
-    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
-    set: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Where the backend reaches the sidecar: --set proxy.listen=…
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<String>,
@@ -80,10 +80,13 @@ struct Settings {
     upstream: Option<String>,
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
+/// Not a value parser of clap's, which would quote what it does not understand, secret or not.
+fn assignment(text: &str) -> Result<(String, String), Failure> {
     text.split_once('=')
         .map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
-        .ok_or_else(|| "write KEY=VALUE, such as log.level=debug".to_owned())
+        .ok_or_else(|| {
+            Failure("a --set has no \"=\"; write --set KEY=VALUE, such as --set log.level=debug".to_owned())
+        })
 }
 
 /// What went wrong, for whoever ran the command: printed once, with its causes.
@@ -125,7 +128,7 @@ impl Settings {
         let sources = Sources {
             file: self.config.clone(),
             env: self.env()?,
-            flags: self.flags(),
+            flags: self.flags()?,
         };
         config::load(sources).map_err(|faults| Failure(faults.to_string()))
     }
@@ -149,7 +152,7 @@ impl Settings {
     }
 
     /// The short forms stand before `--set`, so that the one that names the key wins.
-    fn flags(&self) -> Vec<(String, String)> {
+    fn flags(&self) -> Result<Vec<(String, String)>, Failure> {
         let short = [
             ("proxy.listen", &self.listen),
             ("ops.listen", &self.ops_listen),
@@ -157,8 +160,8 @@ impl Settings {
         ];
         short
             .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
-            .chain(self.set.iter().cloned())
+            .filter_map(|(key, value)| Some(Ok((key.to_owned(), value.clone()?))))
+            .chain(self.set.iter().map(|text| assignment(text)))
             .collect()
     }
 }

@@ -139,6 +139,21 @@ async fn r13_a_file_that_is_not_toml_is_refused_without_quoting_it() {
 }
 
 #[tokio::test]
+async fn r13_a_set_without_a_value_is_refused_without_quoting_it() {
+    for arguments in [
+        &["check", "--set=ops.token:s3cret-token"][..],
+        &["--set", "s3cret-token"],
+    ] {
+        let ended = run(arguments, &[]).await;
+        assert_eq!(ended.code, Some(1));
+        assert_eq!(
+            ended.err,
+            "error: a --set has no \"=\"; write --set KEY=VALUE, such as --set log.level=debug\n"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_reference_is_the_file_in_the_repository() {
     let ended = run(&["check", "--reference"], &[]).await;
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));

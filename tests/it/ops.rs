@@ -201,3 +201,49 @@ async fn r14_a_clogged_ops_plane_holds_up_no_traffic() {
     status.abort();
     assert_eq!(it.stop().await.code, Some(0));
 }
+
+#[tokio::test]
+async fn several_tenants_are_told_apart() {
+    let other = [
+        TOKEN[0],
+        ("tenants.other.client_id", "OTHER"),
+        ("tenants.other.consumer_key", "another key"),
+        ("tenants.other.eviction.mode", "observe"),
+    ];
+    let it = Harness::with_users(&FIVE, options(), &other).await;
+    let summary = it.ops_get("/").await.json();
+    let told: Vec<Value> = summary["tenants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tenant| json!([tenant["name"], tenant["mode"], tenant["users"]]))
+        .collect();
+    // The other one's key is not one that the simulator knows.
+    assert_eq!(
+        told,
+        [
+            json!(["default", "enforce", 0]),
+            json!(["other", "observe", null])
+        ]
+    );
+    for target in ["/api/snaptrade/status", "/api/snaptrade/status?tenant="] {
+        let reply = it.ops_get(target).await;
+        assert_eq!(reply.status, 400);
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.ends_with("The tenants are: default, other."), "{detail}");
+    }
+    let by_hand = format!("{REGISTER}?tenant=default");
+    let wanted = json!({"user_id": "new"});
+    let reply = ask(&it, "POST", &by_hand, &AUTHORIZED, Some(&wanted)).await;
+    assert_eq!(
+        (reply.status.as_u16(), &reply.json()["evicted"]),
+        (200, &json!(["a"]))
+    );
+    let by_hand = format!("{REGISTER}?tenant=other");
+    let reply = ask(&it, "POST", &by_hand, &AUTHORIZED, Some(&json!({"user_id": "x"}))).await;
+    assert_eq!(
+        (reply.status.as_u16(), &reply.json()["code"]),
+        (401, &"1076".into())
+    );
+    it.stop().await;
+}

@@ -1,12 +1,14 @@
 //! `serve` as a process: how it starts, what it says, and how it ends.
 
-use snaptrade_sidecar::simulator::{CallKind, Options};
+use std::os::unix::fs::PermissionsExt as _;
+
+use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall, FaultKind, Options};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::harness::{ANY_PORT, PATIENCE, options};
+use crate::harness::{ANY_PORT, CLIENT_ID, CONSUMER_KEY, PATIENCE, Registration, options};
 use crate::program::{Program, Sidecar, TWO_VARIABLES, command, run, simulator};
 
 #[tokio::test]
@@ -226,6 +228,81 @@ async fn a_second_signal_ends_it_at_once() {
         "{}",
         ended.err
     );
+}
+
+#[tokio::test]
+async fn what_is_not_done_by_drain_timeout_is_cut_and_told() {
+    let it = Sidecar::start(simulator(options()).await, &[("proxy.drain_timeout", "0s")]).await;
+    it.sim.inject(Fault::new(FaultCall::Register, FaultKind::Hang));
+    let (target, signature) = Registration::of("new").signed();
+    let url = format!("{}{target}", it.proxy);
+    let request = it.http.post(url).header("signature", signature.unwrap());
+    let cut = tokio::spawn(request.body(Registration::of("new").body).send());
+    let hanging = it.sim.wait_for(|sim| sim.count(CallKind::Register) == 1);
+    timeout(PATIENCE, hanging).await.unwrap();
+    it.program.signal("TERM").await;
+    let ended = it.program.end().await;
+    assert_eq!(ended.code, Some(0));
+    let cuts = ended.logged("cut connections that were still open after drain_timeout");
+    assert_eq!((cuts.len(), &cuts[0]["connections"]), (1, &1.into()));
+    let left = ended.logged("left registrations unfinished after drain_timeout");
+    assert_eq!((left.len(), &left[0]["count"]), (1, &1.into()));
+    assert!(cut.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn file_environment_and_flags_lie_one_over_the_other() {
+    let sim = simulator(options()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, env_file) = (folder.path().join("sidecar.toml"), folder.path().join("env"));
+    let key = folder.path().join("key");
+    std::fs::write(&key, format!("{CONSUMER_KEY}\n")).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let text = format!(
+        "[ops]\nlisten = \"{ANY_PORT}\"\n[tenants.first]\nclient_id = \"{CLIENT_ID}\"\nmax_users = 7\n\
+         consumer_key_file = \"{}\"\n[tenants.first.eviction]\nmode = \"off\"\n",
+        key.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    std::fs::write(
+        &env_file,
+        "PORT=0\nSNAPTRADE_SIDECAR__TENANTS__FIRST__MAX_USERS=8\n",
+    )
+    .unwrap();
+    let arguments = [
+        "--env-file",
+        env_file.to_str().unwrap(),
+        "--upstream",
+        &sim.url(),
+        "--set=tenants.first.eviction.mode=observe",
+    ];
+    let environment = [
+        ("SNAPTRADE_SIDECAR_CONFIG", file.to_str().unwrap()),
+        ("SNAPTRADE_SIDECAR_OPS_TOKEN", "mistyped"),
+    ];
+    let mut program = Program::start(&arguments, &environment);
+    let ready = program.logged("snaptrade-sidecar is ready").await;
+    assert_eq!(ready["tenants"], "first (observe, at most 8 users)");
+    assert!(
+        ready["proxy"].as_str().unwrap().starts_with("http://0.0.0.0:"),
+        "{ready}"
+    );
+    program.logged("SnapTrade answers for this key").await;
+    program.signal("TERM").await;
+    let ended = program.end().await;
+    assert_eq!(ended.code, Some(0));
+    let warnings: Vec<&str> = ended.err.lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 2, "{}", ended.err);
+    for expected in [
+        "SNAPTRADE_SIDECAR_OPS_TOKEN is not read; did you mean SNAPTRADE_SIDECAR__OPS__TOKEN?",
+        "every user of this machine can read it; chmod o-r ",
+    ] {
+        assert!(
+            warnings.iter().any(|line| line.contains(expected)),
+            "{warnings:?}"
+        );
+    }
+    assert!(!ended.err.contains("mistyped"));
 }
 
 /// `eprintln!` would panic, and the program go on.
