@@ -28,7 +28,7 @@ use crate::telemetry::chain;
 /// Point the backend's SnapTrade base URL at it. Every call passes through untouched; when the backend registers a user
 /// and the key is full, the sidecar first deletes the user that the policy says can go.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+#[command(version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
