@@ -1,8 +1,10 @@
 //! `check`: is this configuration one?
 
+use std::io::{self, Write as _};
+
 use clap::Args;
 
-use super::{Failure, Settings};
+use super::{Failure, Settings, say};
 use crate::config;
 
 #[derive(Debug, Args)]
@@ -17,18 +19,19 @@ pub(super) struct Check {
 /// The configuration goes to standard output, so that it can be kept; the rest to standard error.
 pub(super) fn run(check: &Check) -> Result<(), Failure> {
     if check.reference {
-        print!("{}", config::reference());
-        return Ok(());
+        return say(config::reference().trim_end());
     }
     let loaded = check.settings.load()?;
-    print!("{}", loaded.effective);
-    for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
-    }
+    say(loaded.effective.to_string().trim_end())?;
+    let mut remarks: Vec<String> = loaded
+        .warnings
+        .iter()
+        .map(|warning| format!("warning: {warning}\n"))
+        .collect();
     let tenants = loaded.config.tenants.len();
-    eprintln!(
-        "the configuration is valid: {tenants} tenant{}",
-        if tenants == 1 { "" } else { "s" }
-    );
+    let plural = if tenants == 1 { "" } else { "s" };
+    remarks.push(format!("the configuration is valid: {tenants} tenant{plural}\n"));
+    // Whoever reads neither has the exit status.
+    let _ = io::stderr().write_all(remarks.concat().as_bytes());
     Ok(())
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use http::HeaderMap;
 use tokio::sync::oneshot;
 
-use super::{Failure, control_runtime, shutdown_signal};
+use super::{Failure, control_runtime, say, shutdown_signal};
 use crate::app::App;
 use crate::config::{self, Sources};
 use crate::proxy::outcome::{ADMISSION, EVICTED};
@@ -40,6 +40,7 @@ pub(super) struct Demo {
 
 pub(super) fn run(demo: &Demo) -> Result<(), Failure> {
     control_runtime()?.block_on(async {
+        let interrupted = shutdown_signal()?;
         let simulator = start_simulator().await?;
         let (app, _log) = build(demo, &simulator).await?;
         let (proxy, ops) = (app.proxy_addr(), app.ops_addr());
@@ -52,12 +53,12 @@ pub(super) fn run(demo: &Demo) -> Result<(), Failure> {
             proxy: format!("http://{proxy}"),
             http: client()?,
         };
-        let mut interrupted = std::pin::pin!(shutdown_signal());
+        let mut interrupted = std::pin::pin!(interrupted);
         tokio::select! {
             played = scene.play() => {
                 played?;
                 if !demo.exit {
-                    print_addresses(proxy, ops, &simulator);
+                    say(addresses(proxy, ops, &simulator))?;
                     interrupted.await;
                 }
             }
@@ -123,33 +124,33 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     async fn play(&self) -> Result<(), Failure> {
-        println!(
+        say(format_args!(
             "A simulated SnapTrade that allows {LIMIT} users, this sidecar in front of it, and a backend that registers \
              {}.\nEvery call takes {} ms there; a deleted user stays listed for {} ms.",
             USERS.len(),
             ROUND_TRIP.as_millis(),
             DELETE_LAG.as_millis()
-        );
+        ))?;
         // The sidecar's own first look at the users.
         self.simulator.wait_for(|simulator| answered(simulator) > 0).await;
+        let (mut registered, mut deleted, mut most) = (0, 0, 0);
         for user in USERS {
-            self.register(user).await?;
+            registered += usize::from(self.register(user).await?);
+            // What the simulator counts begins anew with each registration.
+            deleted += self.simulator.deletions();
+            most = most.max(self.simulator.most_live());
         }
-        println!(
-            "\n{} users registered, {} deleted to make room, never more than {} at once.",
-            USERS.len(),
-            self.simulator.deletions(),
-            self.simulator.most_live()
-        );
-        Ok(())
+        say(format_args!(
+            "\n{registered} users registered, {deleted} deleted to make room, never more than {most} at once."
+        ))
     }
 
-    /// Registers one user through the sidecar and shows each call to `SnapTrade` as it is answered.
-    async fn register(&self, user: &str) -> Result<(), Failure> {
-        println!(
+    /// Registers one user through the sidecar and shows each call to `SnapTrade` as it is answered; whether it succeeded.
+    async fn register(&self, user: &str) -> Result<bool, Failure> {
+        say(format_args!(
             "\nPOST {}/snapTrade/registerUser  {{\"userId\":\"{user}\"}}",
             self.proxy
-        );
+        ))?;
         self.simulator.clear_calls();
         let began = Instant::now();
         let mut shown = 0;
@@ -157,22 +158,22 @@ impl Scene<'_> {
         let reply = loop {
             tokio::select! {
                 () = self.simulator.wait_for(|simulator| answered(simulator) > shown) => {
-                    shown = self.show(shown, began);
+                    shown = self.show(shown, began)?;
                 }
                 reply = &mut reply => break reply?,
             }
         };
-        shown = self.show(shown, began);
+        shown = self.show(shown, began)?;
         let evicted = header(reply.headers(), EVICTED.as_str())
             .map(|id| format!(", evicted {id}"))
             .unwrap_or_default();
-        println!(
+        say(format_args!(
             "  => {} in {} ms and {shown} calls{evicted}  (Snaptrade-Sidecar-Admission: {})",
             reply.status().as_u16(),
             began.elapsed().as_millis(),
             header(reply.headers(), ADMISSION.as_str()).unwrap_or("none")
-        );
-        Ok(())
+        ))?;
+        Ok(reply.status().is_success())
     }
 
     async fn send(&self, user: &str) -> Result<reqwest::Response, Failure> {
@@ -201,7 +202,7 @@ impl Scene<'_> {
     }
 
     /// Prints the calls answered since, and says how many there are now.
-    fn show(&self, shown: usize, began: Instant) -> usize {
+    fn show(&self, shown: usize, began: Instant) -> Result<usize, Failure> {
         let calls: Vec<Call> = self.simulator.calls();
         let now = answered(self.simulator);
         for call in calls.iter().take(now).skip(shown) {
@@ -212,9 +213,9 @@ impl Scene<'_> {
                 CallKind::Register => format!("registerUser  {status}"),
                 _ => format!("{} {}  {status}", call.method, call.path()),
             };
-            println!("  {:>5} ms  {what}", began.elapsed().as_millis());
+            say(format_args!("  {:>5} ms  {what}", began.elapsed().as_millis()))?;
         }
-        now
+        Ok(now)
     }
 }
 
@@ -239,8 +240,8 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn print_addresses(proxy: SocketAddr, ops: SocketAddr, simulator: &Simulator) {
-    println!(
+fn addresses(proxy: SocketAddr, ops: SocketAddr, simulator: &Simulator) -> String {
+    format!(
         "\nIt stays up until Ctrl-C. Client id {CLIENT_ID}, consumer key {CONSUMER_KEY}; the base URL for each SDK:
 
   Python 13.x      host=\"http://{proxy}\"
@@ -252,5 +253,5 @@ fn print_addresses(proxy: SocketAddr, ops: SocketAddr, simulator: &Simulator) {
   metrics          http://{ops}/metrics
   simulator        {}/_simulator",
         simulator.url()
-    );
+    )
 }

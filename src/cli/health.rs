@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Failure, Settings, control_runtime};
+use super::{Failure, Settings, control_runtime, say};
 use crate::upstream::{manage, tls};
 
 /// For the whole question; container engines allow 30 s by default.
@@ -32,7 +32,7 @@ pub(super) fn run(health: &Health) -> Result<(), Failure> {
     let (status, body) = control_runtime()?
         .block_on(ask(&url))
         .map_err(|error| Failure(format!("no answer from {url}: {error}")))?;
-    println!("{}", body.trim_end());
+    say(body.trim_end())?;
     if (200..300).contains(&status) {
         Ok(())
     } else {

@@ -13,6 +13,7 @@ mod simulate;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,7 +28,7 @@ use crate::telemetry::chain;
 /// Point the backend's SnapTrade base URL at it. Every call passes through untouched; when the backend registers a user
 /// and the key is full, the sidecar first deletes the user that the policy says can go.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+#[command(version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -66,8 +67,8 @@ struct Settings {
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
     /// Set any key of the configuration: --set tenants.default.max_users=20 (can be given more than once)
-    #[arg(long, value_name = "KEY=VALUE", value_parser = assignment)]
-    set: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Where the backend reaches the sidecar: --set proxy.listen=…
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<String>,
@@ -79,10 +80,13 @@ struct Settings {
     upstream: Option<String>,
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
+/// Not a value parser of clap's, which would quote what it does not understand, secret or not.
+fn assignment(text: &str) -> Result<(String, String), Failure> {
     text.split_once('=')
         .map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
-        .ok_or_else(|| "write KEY=VALUE, such as log.level=debug".to_owned())
+        .ok_or_else(|| {
+            Failure("a --set has no \"=\"; write --set KEY=VALUE, such as --set log.level=debug".to_owned())
+        })
 }
 
 /// What went wrong, for whoever ran the command: printed once, with its causes.
@@ -113,7 +117,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            let _ = writeln!(io::stderr(), "error: {failure}");
             ExitCode::FAILURE
         }
     }
@@ -124,7 +128,7 @@ impl Settings {
         let sources = Sources {
             file: self.config.clone(),
             env: self.env()?,
-            flags: self.flags(),
+            flags: self.flags()?,
         };
         config::load(sources).map_err(|faults| Failure(faults.to_string()))
     }
@@ -148,7 +152,7 @@ impl Settings {
     }
 
     /// The short forms stand before `--set`, so that the one that names the key wins.
-    fn flags(&self) -> Vec<(String, String)> {
+    fn flags(&self) -> Result<Vec<(String, String)>, Failure> {
         let short = [
             ("proxy.listen", &self.listen),
             ("ops.listen", &self.ops_listen),
@@ -156,8 +160,8 @@ impl Settings {
         ];
         short
             .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
-            .chain(self.set.iter().cloned())
+            .filter_map(|(key, value)| Some(Ok((key.to_owned(), value.clone()?))))
+            .chain(self.set.iter().map(|text| assignment(text)))
             .collect()
     }
 }
@@ -170,25 +174,35 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::new(&error))
 }
 
-/// Completes on the first SIGTERM or SIGINT; the second ends the program at once.
-async fn shutdown_signal() {
+/// Completes on the first SIGTERM or SIGINT; the second ends the program at once. From the call on, neither ends it by
+/// itself.
+fn shutdown_signal() -> Result<impl Future<Output = ()>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("cannot listen for signals; stop this program with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tokio::spawn(async move {
+    let listen = |kind| signal(kind).map_err(|error| Failure(format!("cannot listen for signals: {error}")));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        eprintln!("stopped at once, because a second signal came");
-        std::process::exit(130);
-    });
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            // Not with `eprintln!`, which panics where nobody reads.
+            let _ = writeln!(io::stderr(), "stopped at once, because a second signal came");
+            std::process::exit(130);
+        });
+    })
+}
+
+/// Writes a line to standard output. That its reader has left, as `head` does, is no failure.
+fn say(line: impl fmt::Display) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }

@@ -12,6 +12,7 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     control_runtime()?.block_on(async {
+        let shutdown = shutdown_signal()?;
         let (upstream, tenants) = (loaded.config.proxy.upstream.to_string(), tenants(&loaded.config));
         let app = App::build(loaded.config)
             .await
@@ -24,9 +25,7 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
             tenants,
             "snaptrade-sidecar is ready"
         );
-        app.run(shutdown_signal())
-            .await
-            .map_err(|error| Failure::new(&error))
+        app.run(shutdown).await.map_err(|error| Failure::new(&error))
     })
 }
 

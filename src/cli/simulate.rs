@@ -1,14 +1,22 @@
 //! `simulate`: the stand-in for `SnapTrade`, for anybody's tests.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Failure, control_runtime, shutdown_signal};
+use super::{Failure, control_runtime, say, shutdown_signal};
 use crate::simulator::{Key, LimitField, ListOrder, Options, Simulator};
 
+/// The groups of --help: what is plain, and then one for each thing that nobody knows of `SnapTrade`.
+const DELETION: &str = "Deletion (how long it takes, and what it blocks meanwhile)";
+const LIMIT_ERROR: &str = "Limit error (how SnapTrade words it)";
+const LISTING: &str = "listUsers (its order, and how far it lags)";
+const SIGNATURES: &str = "Signatures (how fresh, and how often)";
+
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is one independent unknown of the vendor, switched by itself"
@@ -18,60 +26,65 @@ pub(super) struct Simulate {
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
     /// The client id it knows; one that begins with PERS- is a personal key, which cannot register
-    #[arg(long, default_value = "SIMULATOR")]
+    #[arg(long, value_name = "ID", default_value = "SIMULATOR")]
     client_id: String,
     /// The consumer key that signs for it
-    #[arg(long, default_value = "simulator-consumer-key")]
+    #[arg(long, value_name = "KEY", default_value = "simulator-consumer-key")]
     consumer_key: String,
     /// How many users it allows
     #[arg(long, value_name = "USERS", default_value_t = 5)]
     limit: usize,
-    /// How long each call takes
+    /// How long each call takes, such as 50ms
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = duration)]
     round_trip: Duration,
-    /// How long a deleted user stays listed as <id>_deleted
-    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = duration)]
-    settle_time: Duration,
-    /// How long a deleted user stays listed as it was, before that
-    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = duration)]
-    delete_lag: Duration,
-    /// How long a new user is missing from the list
-    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = duration)]
-    list_lag: Duration,
-    /// A user that is being deleted still takes a slot
-    #[arg(long)]
-    tombstones_count: bool,
-    /// An id can be registered again only when its deletion is over
-    #[arg(long)]
-    tombstones_reserve_id: bool,
-    /// The status of the limit error
-    #[arg(long, value_name = "STATUS", default_value_t = 400)]
-    limit_status: u16,
-    /// The code of the limit error
-    #[arg(long, value_name = "CODE", default_value = "1012")]
-    limit_code: String,
-    /// The words of the limit error
-    #[arg(long, value_name = "TEXT", default_value = "Connection Limit Reached")]
-    limit_detail: String,
-    /// Say the limit error in `default_detail` and `default_code`
-    #[arg(long)]
-    limit_in_default_fields: bool,
-    /// Compress error replies for callers that accept gzip
-    #[arg(long)]
-    gzip_errors: bool,
-    /// The order of listUsers
-    #[arg(long, value_enum, default_value = "oldest-first")]
-    list_order: Order,
-    /// How old or early a timestamp may be; any, if not given
-    #[arg(long, value_name = "SECONDS")]
-    timestamp_freshness: Option<u64>,
-    /// Refuse a signature that was accepted once before
-    #[arg(long)]
-    reject_replayed_signatures: bool,
-    /// Calls allowed in any 60 seconds
+    /// Calls allowed in any 60 seconds; 0 allows any number
     #[arg(long, value_name = "CALLS", default_value_t = 250)]
     rate_limit: u32,
+    /// How long a deleted user stays as it was: listed, counted and usable
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = duration, help_heading = DELETION)]
+    delete_lag: Duration,
+    /// How long it then stays listed as <id>_deleted
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = duration, help_heading = DELETION)]
+    settle_time: Duration,
+    /// While listed as <id>_deleted, it still takes a slot
+    #[arg(long, help_heading = DELETION)]
+    tombstones_count: bool,
+    /// While listed as <id>_deleted, its id cannot be registered again
+    #[arg(long, help_heading = DELETION)]
+    tombstones_reserve_id: bool,
+    /// The status of the limit error
+    #[arg(long, value_name = "STATUS", default_value_t = 400, value_parser = clap::value_parser!(u16).range(200..=999),
+          help_heading = LIMIT_ERROR)]
+    limit_status: u16,
+    /// The code of the limit error
+    #[arg(long, value_name = "CODE", default_value = "1012", help_heading = LIMIT_ERROR)]
+    limit_code: String,
+    /// The words of the limit error
+    #[arg(long, value_name = "TEXT", default_value = "Connection Limit Reached", help_heading = LIMIT_ERROR)]
+    limit_detail: String,
+    /// Say it in default_detail and default_code instead of detail and code
+    #[arg(long, help_heading = LIMIT_ERROR)]
+    limit_in_default_fields: bool,
+    /// Compress it for callers that accept gzip
+    #[arg(long, help_heading = LIMIT_ERROR)]
+    gzip_errors: bool,
+    /// How long a new user is missing from the list
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = duration, help_heading = LISTING)]
+    list_lag: Duration,
+    /// The order of the users
+    #[arg(long, value_name = "ORDER", value_enum, default_value = "oldest-first", help_heading = LISTING)]
+    list_order: Order,
+    /// How old or early a timestamp may be; any, if not given
+    #[arg(long, value_name = "SECONDS", help_heading = SIGNATURES)]
+    timestamp_freshness: Option<u64>,
+    /// Refuse a signature that was accepted once before
+    #[arg(long, help_heading = SIGNATURES)]
+    reject_replayed_signatures: bool,
 }
+
+const AFTER_HELP: &str = "\
+While it runs, GET /_simulator shows its users, calls and options. Users, options and faults (a call that fails, hangs, \
+loses its reply …) are set over /_simulator too; docs/simulator.md has examples. It ends on Ctrl-C or SIGTERM.";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Order {
@@ -129,12 +142,23 @@ impl From<Simulate> for Options {
 pub(super) fn run(args: Simulate) -> Result<(), Failure> {
     let listen = args.listen;
     control_runtime()?.block_on(async {
+        let shutdown = shutdown_signal()?;
         let simulator = Simulator::start(Options::from(args), listen)
             .await
-            .map_err(|error| Failure(format!("cannot listen on {listen}: {error}")))?;
-        println!("simulator listening on {}", simulator.url());
-        println!("its state and faults on demand: {}/_simulator", simulator.url());
-        shutdown_signal().await;
+            .map_err(|error| cannot_listen(listen, &error))?;
+        let url = simulator.url();
+        say(format_args!("simulator listening on {url}"))?;
+        say(format_args!("its state, and faults on demand: {url}/_simulator"))?;
+        shutdown.await;
         Ok(())
     })
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+    let remedy = if error.kind() == io::ErrorKind::AddrInUse {
+        "; another program has this port: stop it, or choose another with --listen"
+    } else {
+        ""
+    };
+    Failure(format!("cannot listen on {address}{remedy}: {error}"))
 }

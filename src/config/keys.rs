@@ -108,7 +108,7 @@ pub(super) const KEYS: &[Key] = &[
     list("ops.allowed_origins", &[], "Browser origins that may call (CORS); \"https://*.vercel.app\" matches one label."),
 
     text("log.format", OneOf(FORMATS), "auto", "text, json, or auto: text on a terminal, JSON otherwise."),
-    text("log.level", Text, "info", "off, error, warn, info, debug or trace; per target too: \"info,snaptrade_sidecar::guard=debug\"."),
+    text("log.level", Text, "info", "off, error, warn, info, debug or trace; libraries below warn only by name: \"debug,h2=debug\"."),
 
     text("tenants.*.client_id", Text, "", "The client id of the SnapTrade API key."),
     text("tenants.*.consumer_key", Secret, "", "The consumer key that belongs to it; never printed."),

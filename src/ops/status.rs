@@ -44,11 +44,8 @@ pub(super) async fn status(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let guard = ops.tenant(uri.query())?;
-    let seen = guard.look(LIST_AGE_MAX).await.map_err(|error| {
-        let cause = error.source().map(tracing::field::display);
-        tracing::warn!(tenant = guard.tenant(), %error, cause, "the users could not be counted for a status");
-        unknown(&error)
-    })?;
+    // The guard has told the log of it.
+    let seen = guard.look(LIST_AGE_MAX).await.map_err(|error| unknown(&error))?;
     let report = report(&seen, guard.terms().max_users, standing);
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(report)).into_response())
 }

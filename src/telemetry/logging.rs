@@ -5,7 +5,8 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
-use tracing_subscriber::filter::Targets;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt as format};
 
@@ -17,7 +18,7 @@ use crate::config::{Log, LogFormat};
 #[derive(Debug)]
 pub enum LoggingError {
     /// The filter of the configuration is none; loading a configuration has checked it.
-    Filter(tracing_subscriber::filter::ParseError),
+    Filter(ParseError),
     /// The thread that writes could not be started.
     Thread(io::Error),
     /// The process has a log already.
@@ -49,7 +50,7 @@ impl Error for LoggingError {
 /// Logging never blocks: where stderr does not keep up, lines are lost, and a line says how many (R14). What is
 /// returned has to be kept until the end of `main`, for the last lines to be written; `process::exit` skips that.
 pub fn init(log: &Log) -> Result<Flush, LoggingError> {
-    let filter: Targets = log.level.parse().map_err(LoggingError::Filter)?;
+    let filter = filter(&log.level).map_err(LoggingError::Filter)?;
     let terminal = io::stderr().is_terminal();
     let style = match log.format {
         LogFormat::Json => Style::Json,
@@ -65,6 +66,17 @@ pub fn init(log: &Log) -> Result<Flush, LoggingError> {
     let (sink, flush) = sink::start(io::stderr(), lost_line).map_err(LoggingError::Thread)?;
     tracing::subscriber::set_global_default(subscriber(style, filter, sink)).map_err(LoggingError::Taken)?;
     Ok(flush)
+}
+
+/// A level that names no target is the sidecar's own. The libraries' lines below `warn` are shown where they are named:
+/// HTTP/2 alone has dozens for each call.
+fn filter(level: &str) -> Result<Targets, ParseError> {
+    let written: Targets = level.parse()?;
+    let own = written.default_level().unwrap_or(LevelFilter::OFF);
+    Ok(Targets::new()
+        .with_default(own.min(LevelFilter::WARN))
+        .with_target(env!("CARGO_CRATE_NAME"), own)
+        .with_targets(written.iter()))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,10 +132,10 @@ mod tests {
     use super::*;
 
     /// What is logged under a filter, in a style.
-    fn logged(style: Style, filter: &str, log: impl FnOnce()) -> String {
+    fn logged(style: Style, level: &str, log: impl FnOnce()) -> String {
         let mut file = tempfile::tempfile().unwrap();
         let (sink, flush) = sink::start(file.try_clone().unwrap(), lost_text).unwrap();
-        tracing::subscriber::with_default(subscriber(style, filter.parse().unwrap(), sink), log);
+        tracing::subscriber::with_default(subscriber(style, filter(level).unwrap(), sink), log);
         drop(flush);
         file.rewind().unwrap();
         io::read_to_string(file).unwrap()
@@ -171,6 +183,30 @@ mod tests {
             tracing::debug!(target: "of_interest", "yes");
         });
         assert!(text.contains("yes") && !text.contains("no"), "{text}");
+    }
+
+    #[test]
+    fn libraries_are_heard_below_warn_only_if_they_are_named() {
+        let shown = |level: &str| {
+            logged(Style::Plain, level, || {
+                tracing::trace!("own");
+                tracing::debug!(target: "h2::codec", "theirs");
+                tracing::warn!(target: "h2::codec", "warning");
+            })
+        };
+        for (level, own, theirs, warning) in [
+            ("trace", true, false, true),
+            ("trace,h2=debug", true, true, true),
+            ("debug", false, false, true),
+            ("error", false, false, false),
+            ("off", false, false, false),
+            ("warn,snaptrade_sidecar=trace", true, false, true),
+            ("trace,snaptrade_sidecar=info", false, false, true),
+        ] {
+            let text = shown(level);
+            let seen = ["own", "theirs", "warning"].map(|word| text.contains(word));
+            assert_eq!(seen, [own, theirs, warning], "{level}: {text}");
+        }
     }
 
     #[test]

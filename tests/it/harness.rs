@@ -18,7 +18,7 @@ pub(crate) const CLIENT_ID: &str = "SIMULATOR";
 pub(crate) const CONSUMER_KEY: &str = "k%y with é";
 
 /// No condition of these tests takes longer, unless it never comes.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Harness {
     pub(crate) sim: Simulator,
@@ -99,7 +99,7 @@ impl Harness {
             sim,
             proxy,
             ops,
-            http: manage::client(tls::client_config(None).unwrap(), PATIENCE).unwrap(),
+            http: client(),
             stop: Some(stop),
             running,
         };
@@ -210,7 +210,11 @@ impl Harness {
     }
 }
 
-async fn read(reply: reqwest::Response) -> Reply {
+pub(crate) fn client() -> reqwest::Client {
+    manage::client(tls::client_config(None).unwrap(), PATIENCE).unwrap()
+}
+
+pub(crate) async fn read(reply: reqwest::Response) -> Reply {
     Reply {
         status: reply.status(),
         headers: reply.headers().clone(),

@@ -1,0 +1,211 @@
+//! Runs the program as a process, in an environment that holds only what the test gives it.
+
+use std::process::Stdio;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use serde_json::Value;
+use snaptrade_sidecar::simulator::{Options, Simulator};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::harness::{ANY_PORT, CLIENT_ID, CONSUMER_KEY, PATIENCE, Registration, Reply, client, read};
+
+/// The variables that are a complete configuration.
+pub(crate) const TWO_VARIABLES: [(&str, &str); 2] = [
+    ("SNAPTRADE_CLIENT_ID", CLIENT_ID),
+    ("SNAPTRADE_CONSUMER_KEY", CONSUMER_KEY),
+];
+
+pub(crate) fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snaptrade-sidecar"));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+    Program::start(arguments, environment).end().await
+}
+
+pub(crate) struct Program {
+    child: Child,
+    out: Output,
+    err: Output,
+}
+
+/// A program that has ended, and all it said.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ended {
+    /// The lines of the log with this message.
+    pub(crate) fn logged(&self, message: &str) -> Vec<Value> {
+        let lines = self.err.lines().filter_map(parsed);
+        lines.filter(|line| line["message"] == message).collect()
+    }
+}
+
+fn parsed(line: &str) -> Option<Value> {
+    serde_json::from_str(line).ok()
+}
+
+impl Program {
+    pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut child = command(arguments, environment).spawn().unwrap();
+        Self {
+            out: Output::of(child.stdout.take().unwrap()),
+            err: Output::of(child.stderr.take().unwrap()),
+            child,
+        }
+    }
+
+    /// The first line of the log with this message, once it is there.
+    pub(crate) async fn logged(&mut self, message: &str) -> Value {
+        let found = |line: &str| parsed(line).filter(|line| line["message"] == message);
+        self.err.line(message, found).await
+    }
+
+    /// The first line of the output that holds these words, once it is there.
+    pub(crate) async fn said(&mut self, words: &str) -> String {
+        let found = |line: &str| line.contains(words).then(|| line.to_owned());
+        self.out.line(words, found).await
+    }
+
+    /// `TERM`, `INT`, …; to this process alone.
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("the program has ended already");
+        // A shell has `kill` built in; the program of that name is not everywhere.
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {id}")])
+            .status();
+        assert!(sent.await.unwrap().success());
+    }
+
+    pub(crate) async fn end(mut self) -> Ended {
+        let status = timeout(PATIENCE, self.child.wait()).await;
+        Ended {
+            code: status.expect("the program does not end").unwrap().code(),
+            out: self.out.whole().await,
+            err: self.err.whole().await,
+        }
+    }
+}
+
+/// What comes out of a pipe, read as it comes.
+struct Output {
+    text: watch::Receiver<String>,
+    reader: JoinHandle<()>,
+}
+
+impl Output {
+    fn of(pipe: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let (sender, text) = watch::channel(String::new());
+        let reader = tokio::spawn(async move {
+            let mut lines = BufReader::new(pipe).lines();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                sender.send_modify(|text| {
+                    text.push_str(&line);
+                    text.push('\n');
+                });
+            }
+        });
+        Self { text, reader }
+    }
+
+    async fn line<T>(&mut self, what: &str, found: impl Fn(&str) -> Option<T>) -> T {
+        let there = |text: &String| text.lines().any(|line| found(line).is_some());
+        let waited = timeout(PATIENCE, self.text.wait_for(there)).await;
+        let came = matches!(waited, Ok(Ok(_)));
+        drop(waited);
+        let said = self.text.borrow().clone();
+        assert!(came, "no {what:?} in:\n{said}");
+        said.lines().find_map(found).unwrap()
+    }
+
+    async fn whole(self) -> String {
+        timeout(PATIENCE, self.reader).await.unwrap().unwrap();
+        self.text.borrow().clone()
+    }
+}
+
+/// The sidecar as a process, before a simulated `SnapTrade`.
+pub(crate) struct Sidecar {
+    pub(crate) sim: Simulator,
+    pub(crate) program: Program,
+    pub(crate) http: reqwest::Client,
+    /// `http://127.0.0.1:…`
+    pub(crate) proxy: String,
+    pub(crate) ops: String,
+}
+
+pub(crate) async fn simulator(options: Options) -> Simulator {
+    let any = ANY_PORT.parse().unwrap();
+    Simulator::start(options, any).await.unwrap()
+}
+
+impl Sidecar {
+    /// `settings` are configuration keys and their values.
+    pub(crate) async fn start(sim: Simulator, settings: &[(&str, &str)]) -> Self {
+        let url = sim.url();
+        let settings: Vec<String> = settings
+            .iter()
+            .map(|(key, value)| format!("--set={key}={value}"))
+            .collect();
+        let mut arguments = vec!["--listen", ANY_PORT, "--ops-listen", ANY_PORT, "--upstream", &url];
+        arguments.extend(settings.iter().map(String::as_str));
+        let mut program = Program::start(&arguments, &TWO_VARIABLES);
+        let ready = program.logged("snaptrade-sidecar is ready").await;
+        let text = |field: &str| ready[field].as_str().unwrap().to_owned();
+        Self {
+            sim,
+            http: client(),
+            proxy: text("proxy"),
+            ops: text("ops"),
+            program,
+        }
+    }
+
+    pub(crate) async fn send(&self, registration: &Registration) -> Reply {
+        let (target, signature) = registration.signed();
+        let mut headers = registration.headers.clone();
+        if let Some(signature) = signature {
+            headers.insert("signature", signature.parse().unwrap());
+        }
+        let url = format!("{}{target}", self.proxy);
+        self.call(Method::POST, &url, headers, registration.body.clone())
+            .await
+    }
+
+    pub(crate) async fn register(&self, user: &str) -> Reply {
+        self.send(&Registration::of(user)).await
+    }
+
+    pub(crate) async fn get(&self, url: &str) -> Reply {
+        self.call(Method::GET, url, HeaderMap::new(), Bytes::new()).await
+    }
+
+    pub(crate) async fn call(&self, method: Method, url: &str, headers: HeaderMap, body: Bytes) -> Reply {
+        let request = self.http.request(method, url).headers(headers).body(body);
+        read(timeout(PATIENCE, request.send()).await.unwrap().unwrap()).await
+    }
+
+    pub(crate) async fn stop(self) -> Ended {
+        self.program.signal("TERM").await;
+        self.program.end().await
+    }
+}
