@@ -227,23 +227,9 @@ impl App {
 /// Says early what a wrong key or an unreachable upstream would otherwise say at the first registration.
 async fn first_look(guard: Arc<Guard>) {
     let (tenant, limit) = (guard.tenant(), guard.terms().max_users);
-    match guard.look(Duration::ZERO).await {
-        Ok(seen) => tracing::info!(
-            tenant,
-            users = seen.users.len(),
-            limit,
-            "SnapTrade answers for this key"
-        ),
-        Err(error) if matches!(error.status, Some(401 | 403)) => tracing::error!(
-            tenant,
-            %error,
-            "SnapTrade does not accept this key; check client_id and consumer_key"
-        ),
-        Err(error) => tracing::warn!(
-            tenant,
-            %error,
-            "cannot count the users; calls are forwarded all the same. Check proxy.upstream, DNS and the way out"
-        ),
+    if let Ok(seen) = guard.look(Duration::ZERO).await {
+        let users = seen.users.len();
+        tracing::info!(tenant, users, limit, "SnapTrade answers for this key");
     }
 }
 

@@ -50,27 +50,31 @@ impl std::error::Error for LookError {}
 
 impl Guard {
     /// The users as they are, or were at most `age_max` ago. All who ask at once share one `listUsers`, and a list
-    /// that an admission fetched serves as well.
+    /// that an admission fetched serves as well. A failure is an answer too: it is not tried again sooner.
     pub async fn look(&self, age_max: Duration) -> Result<Seen, LookError> {
-        let recent = || {
-            let seen = lock(&self.seen);
-            seen.clone().filter(|seen| seen.at.elapsed() <= age_max)
-        };
-        if let Some(seen) = recent() {
+        if let Some(seen) = self.recent(age_max) {
             return Ok(seen);
         }
-        let _one_call = self.looking.lock().await;
-        if let Some(seen) = recent() {
+        let mut last_failure = self.looking.lock().await;
+        if let Some(seen) = self.recent(age_max) {
             return Ok(seen);
+        }
+        if let Some((at, error)) = &*last_failure
+            && at.elapsed() <= age_max
+        {
+            return Err(error.clone());
         }
         let began = Instant::now();
         let called = self.manage.list().await;
         self.measure("list_users", &called);
         let Some(entries) = called.outcome else {
-            return Err(LookError {
+            let error = LookError {
                 status: called.status,
                 why: called.failure.unwrap_or_default(),
-            });
+            };
+            self.log_failed_look(&error);
+            *last_failure = Some((Instant::now(), error.clone()));
+            return Err(error);
         };
         let seen = Seen::of(&entries, began);
         if let Ok(mut roster) = self.roster.try_lock() {
@@ -82,6 +86,27 @@ impl Guard {
         }
         self.remember(seen.clone());
         Ok(seen)
+    }
+
+    fn log_failed_look(&self, error: &LookError) {
+        let tenant = self.tenant();
+        match error.status {
+            Some(401 | 403) => tracing::error!(
+                tenant,
+                %error,
+                "SnapTrade does not accept this key; check client_id and consumer_key"
+            ),
+            _ => tracing::warn!(
+                tenant,
+                %error,
+                "cannot count the users; calls are forwarded all the same. Check proxy.upstream, DNS and the way out"
+            ),
+        }
+    }
+
+    fn recent(&self, age_max: Duration) -> Option<Seen> {
+        let seen = lock(&self.seen);
+        seen.clone().filter(|seen| seen.at.elapsed() <= age_max)
     }
 
     /// Remembers what an admission saw, if its list still holds.

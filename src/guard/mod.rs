@@ -167,7 +167,8 @@ pub struct Guard {
     queued: AtomicUsize,
     departures: Mutex<Vec<UserId>>,
     seen: Mutex<Option<Seen>>,
-    looking: tokio::sync::Mutex<()>,
+    /// One look at a time; holds when and why the last one failed.
+    looking: tokio::sync::Mutex<Option<(Instant, LookError)>>,
     registrations: AtomicU64,
     evictions: AtomicU64,
     unrecognised_accepted: AtomicU64,

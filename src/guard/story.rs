@@ -50,6 +50,10 @@ impl<'a> Story<'a> {
 
     pub(super) fn called<T>(&mut self, call: &'static str, called: &Called<T>) {
         self.guard.measure(call, called);
+        if let Some(failure) = &called.failure {
+            let (tenant, status) = (self.guard.tenant(), called.status);
+            tracing::warn!(tenant, call, status, failure, "a management call failed");
+        }
         self.step(call, called.status, called.took, Some(&called.headers));
     }
 
@@ -182,7 +186,7 @@ impl Guard {
         self.means.metrics.admission(outcome, took);
     }
 
-    /// Counts a management call, and says at once what went wrong with it.
+    /// Counts a management call.
     pub(super) fn measure<T>(&self, call: &'static str, called: &Called<T>) {
         let (tenant, metrics) = (self.tenant(), &self.means.metrics);
         let outcome = if called.failure.is_none() { "ok" } else { "error" };
@@ -192,15 +196,6 @@ impl Guard {
         }
         if let Some(skew) = clock_skew(&called.headers) {
             metrics.clock_skew(skew);
-        }
-        if let Some(failure) = &called.failure {
-            tracing::warn!(
-                tenant,
-                call,
-                status = called.status,
-                failure,
-                "a management call failed"
-            );
         }
     }
 }
