@@ -4,7 +4,7 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -112,9 +112,6 @@ impl Forwarder {
         let mut target = head.uri.into_parts();
         target.scheme = Some(self.scheme.clone());
         target.authority = Some(self.authority.clone());
-        target
-            .path_and_query
-            .get_or_insert_with(|| PathAndQuery::from_static("/"));
         head.uri = Uri::from_parts(target).map_err(UpstreamError::unsendable)?;
         head.version = Version::HTTP_11;
         // Over HTTP/1.1 the client puts the authority in its place, over HTTP/2 `:authority` says it.

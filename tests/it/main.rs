@@ -6,8 +6,13 @@
     reason = "helpers of tests may fail like tests; clippy exempts only what is marked #[test] itself"
 )]
 
+mod between;
 mod economy;
 mod evictions;
 mod harness;
+mod headers;
 mod limit_errors;
 mod proof;
+mod raw;
+mod replies;
+mod targets;
