@@ -27,7 +27,7 @@ use crate::telemetry::chain;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::types::{Timestamp, UserId};
-use crate::upstream::body::{ReplyBody, RequestBody};
+use crate::upstream::body::{ReplyBody, RequestBody, has_other_coding};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::forward::Forwarder;
 use replies::Problem;
@@ -115,6 +115,9 @@ impl Proxy {
     fn own_reply(&self, request: &Request<Incoming>) -> Option<Response<ReplyBody>> {
         if request.method() == Method::CONNECT {
             return Some(Problem::Connect.reply());
+        }
+        if has_other_coding(request.headers()) {
+            return Some(Problem::TransferCoding.reply());
         }
         let probe = self.shared.health_paths && matches!(*request.method(), Method::GET | Method::HEAD);
         let verdict = match request.uri().path() {

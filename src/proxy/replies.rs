@@ -39,6 +39,8 @@ pub enum Problem {
     },
     /// The reply to a registration is too long to be read.
     ReplyTooLong,
+    /// A body in a transfer coding other than `chunked`.
+    TransferCoding,
     /// A request target that cannot be sent on.
     BadTarget,
     /// The method CONNECT.
@@ -94,6 +96,7 @@ impl Problem {
             | Self::ListFailed => StatusCode::SERVICE_UNAVAILABLE,
             Self::CallerBody => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::BadTarget => StatusCode::BAD_REQUEST,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -114,6 +117,7 @@ impl Problem {
             Self::ListFailed => "sidecar_list_failed",
             Self::BodyTooLarge { .. } => "sidecar_body_too_large",
             Self::ReplyTooLong => "sidecar_reply_too_long",
+            Self::TransferCoding => "sidecar_transfer_coding",
             Self::BadTarget => "sidecar_bad_target",
             Self::Connect => "sidecar_connect_refused",
         }
@@ -185,6 +189,10 @@ impl Problem {
                 "SnapTrade's reply to this registration is longer than the sidecar reads. The user may exist now; look \
                  (listUsers) before registering again."
             }
+            Self::TransferCoding => {
+                "The sidecar can send a body on only as it is or chunked. It was not sent; send it without another \
+                 Transfer-Encoding (Content-Encoding is none of the sidecar's business)."
+            }
             Self::BadTarget => {
                 "The sidecar cannot send a request with this target on. Ask for a path, beginning with /."
             }
@@ -216,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Problem; 15] = [
+    const ALL: [Problem; 16] = [
         Problem::UpstreamUnreachable,
         Problem::ConnectTimeout,
         Problem::UpstreamBrokeOff,
@@ -230,6 +238,7 @@ mod tests {
         Problem::ListFailed,
         Problem::BodyTooLarge { limit: 65_536 },
         Problem::ReplyTooLong,
+        Problem::TransferCoding,
         Problem::BadTarget,
         Problem::Connect,
     ];

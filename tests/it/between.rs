@@ -40,7 +40,7 @@ impl Between {
         let mut upstream = self.upstream.accept().await;
         let message = upstream.message().await;
         upstream.send(OK).await;
-        assert_eq!(caller.head().await.start, "HTTP/1.1 200 OK");
+        assert!(caller.head().await.start.ends_with(" 200 OK"));
         message
     }
 
@@ -60,9 +60,7 @@ impl Between {
 
     /// Sees to it that nothing is on its way to the upstream: what is sent now arrives next.
     pub(crate) async fn nothing_was_forwarded(&mut self) {
-        let message = self
-            .forwarded("GET /marker HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await;
+        let message = self.forwarded("GET /marker HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert_eq!(message.head.start, "GET /marker HTTP/1.1");
     }
 }

@@ -53,7 +53,9 @@ async fn r1_repeated_headers_keep_their_order_and_names_are_in_lower_case() {
     let mut it = Between::start().await;
     let (b, c) = ("X-Many: b\r\n", "X-MANY: c\r\n");
     let got = it
-        .forwarded(format!("GET / HTTP/1.1\r\nx-many: a\r\nX-One: 1\r\n{b}Cookie: k=v\r\n{c}\r\n"))
+        .forwarded(format!(
+            "GET / HTTP/1.1\r\nx-many: a\r\nX-One: 1\r\n{b}Cookie: k=v\r\n{c}\r\n"
+        ))
         .await;
     let many = |fields: &[String]| -> Vec<String> {
         let many = fields.iter().filter(|field| field.contains("any: "));
@@ -87,7 +89,10 @@ async fn r1_nothing_is_added_to_a_reply() {
     let fields = it
         .reply_fields(&format!("HTTP/1.1 200 OK\r\n{date}Content-Length: 0\r\n\r\n"))
         .await;
-    assert_eq!(fields, ["content-length: 0", "date: Thu, 01 Jan 1970 00:00:00 GMT"]);
+    assert_eq!(
+        fields,
+        ["content-length: 0", "date: Thu, 01 Jan 1970 00:00:00 GMT"]
+    );
     let fields = it
         .reply_fields("HTTP/1.1 200 OK\r\nDate: yesterday\r\nContent-Length: 0\r\n\r\n")
         .await;
@@ -132,7 +137,9 @@ async fn r1_hop_by_hop_headers_go_no_further() {
     let fields = it.fields(format!("GET / HTTP/1.1\r\n{HOP_BY_HOP}\r\n")).await;
     assert_eq!(fields, ["signature: s", "x-three: 3"]);
     let fields = it
-        .reply_fields(&format!("HTTP/1.1 200 OK\r\n{HOP_BY_HOP}Content-Length: 0\r\n\r\n"))
+        .reply_fields(&format!(
+            "HTTP/1.1 200 OK\r\n{HOP_BY_HOP}Content-Length: 0\r\n\r\n"
+        ))
         .await;
     assert_eq!(fields, ["content-length: 0", "signature: s", "x-three: 3"]);
 }
@@ -144,7 +151,9 @@ async fn connection_cannot_name_what_frames_a_message() {
     let got = it.forwarded(format!("{head}Content-Length: 2\r\n\r\nhi")).await;
     assert_eq!(got.body, b"hi");
     let got = it
-        .forwarded(format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"))
+        .forwarded(format!(
+            "{head}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+        ))
         .await;
     assert_eq!(got.body, b"hi");
 }
@@ -166,6 +175,7 @@ async fn r1_a_body_is_announced_as_its_caller_did() {
             let host = format!("host: {}", it.upstream.address);
             let mut expected = vec![framing, host.as_str()];
             expected.retain(|field| !field.is_empty());
+            expected.sort_unstable();
             assert_eq!(got.head.sorted(), expected, "{method}");
             assert_eq!(got.body, if body.contains("{}") { &b"{}"[..] } else { b"" });
         }
@@ -194,7 +204,9 @@ async fn r1_a_large_head_passes_and_one_that_is_too_large_is_refused() {
     let fields = it.fields(format!("GET / HTTP/1.1\r\nX: {large}\r\n\r\n")).await;
     assert!(fields == [format!("x: {large}")]);
     let fields = it
-        .reply_fields(&format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: {large}\r\n\r\n"))
+        .reply_fields(&format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: {large}\r\n\r\n"
+        ))
         .await;
     assert!(fields[1] == format!("x: {large}"));
 

@@ -9,6 +9,7 @@
 mod between;
 mod economy;
 mod evictions;
+mod framing;
 mod harness;
 mod headers;
 mod limit_errors;

@@ -112,11 +112,7 @@ impl Peer {
         } else if let Some(length) = head.get("content-length") {
             body = self.exactly(length.parse().unwrap()).await;
         }
-        Message {
-            head,
-            body,
-            trailers,
-        }
+        Message { head, body, trailers }
     }
 
     /// The chunks that follow, put together, and the trailers.
@@ -185,7 +181,12 @@ impl Peer {
 impl Head {
     fn parse(bytes: &[u8]) -> Self {
         let text = bytes[..bytes.len() - 4].split(|byte| *byte == b'\n');
-        let mut lines = text.map(|line| line.strip_suffix(b"\r").unwrap_or(line).escape_ascii().to_string());
+        let mut lines = text.map(|line| {
+            line.strip_suffix(b"\r")
+                .unwrap_or(line)
+                .escape_ascii()
+                .to_string()
+        });
         Self {
             start: lines.next().unwrap(),
             fields: lines.collect(),
@@ -238,10 +239,7 @@ impl Upstream {
                 tokio::spawn(hand_over(stream, sender.clone()));
             }
         });
-        Self {
-            address,
-            connections,
-        }
+        Self { address, connections }
     }
 
     /// The next connection on which something is sent.

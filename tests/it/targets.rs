@@ -142,8 +142,19 @@ async fn r1_methods_arrive_as_they_are() {
     let mut it = Between::start().await;
     let longest = "M".repeat(1000);
     for method in [
-        "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "M-SEARCH", "get", "Post",
-        "!#$%&'*+-.^_`|~", &longest,
+        "GET",
+        "POST",
+        "PUT",
+        "PATCH",
+        "DELETE",
+        "OPTIONS",
+        "TRACE",
+        "PROPFIND",
+        "M-SEARCH",
+        "get",
+        "Post",
+        "!#$%&'*+-.^_`|~",
+        &longest,
     ] {
         let start = format!("{method} /x");
         let got = forwarded(&mut it, start.as_bytes()).await;
@@ -183,7 +194,10 @@ async fn what_is_not_http_1_is_refused() {
         let mut caller = it.sends(sent).await;
         let (rest, _) = caller.rest().await;
         let status = rest.get(..12).unwrap_or_default().escape_ascii().to_string();
-        assert!(status.is_empty() || status == "HTTP/1.1 400", "{sent:?}: {status}");
+        assert!(
+            status.is_empty() || status == "HTTP/1.1 400",
+            "{sent:?}: {status}"
+        );
     }
     it.nothing_was_forwarded().await;
 }
