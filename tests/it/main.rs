@@ -7,13 +7,16 @@
 )]
 
 mod between;
+mod connections;
 mod economy;
 mod evictions;
 mod framing;
 mod harness;
 mod headers;
 mod limit_errors;
+mod probes;
 mod proof;
 mod raw;
 mod replies;
+mod streaming;
 mod targets;

@@ -80,6 +80,16 @@ impl Peer {
         sent
     }
 
+    /// Sends until the other side has closed. Returns how many bytes were taken.
+    pub(crate) async fn send_until_closed(&mut self) -> usize {
+        let piece = vec![b'x'; 64 << 10];
+        let mut sent = 0;
+        while let Ok(count) = self.stream.write(&piece).await {
+            sent += count;
+        }
+        sent
+    }
+
     /// Up to and with `end`.
     pub(crate) async fn through(&mut self, end: &[u8]) -> Vec<u8> {
         loop {
