@@ -18,7 +18,7 @@ pub(crate) const CLIENT_ID: &str = "SIMULATOR";
 pub(crate) const CONSUMER_KEY: &str = "k%y with é";
 
 /// No condition of these tests takes longer, unless it never comes.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Harness {
     pub(crate) sim: Simulator,

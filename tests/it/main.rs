@@ -18,5 +18,7 @@ mod probes;
 mod proof;
 mod raw;
 mod replies;
+mod secure;
 mod streaming;
 mod targets;
+mod tls;
