@@ -251,11 +251,19 @@ async fn a_reply_that_is_not_http_is_the_upstreams_fault() {
         "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
     ] {
         let mut caller = it.replied(reply).await;
-        assert_eq!(verdict(&mut caller).await, own("502", "upstream_protocol"), "{reply:?}");
+        assert_eq!(
+            verdict(&mut caller).await,
+            own("502", "upstream_protocol"),
+            "{reply:?}"
+        );
     }
     for reply in ["", "HTTP/1.1 200 OK\r\nContent-Len"] {
         let mut caller = it.replied(reply).await;
-        assert_eq!(verdict(&mut caller).await, own("502", "upstream_broke_off"), "{reply:?}");
+        assert_eq!(
+            verdict(&mut caller).await,
+            own("502", "upstream_broke_off"),
+            "{reply:?}"
+        );
     }
 }
 

@@ -4,35 +4,83 @@ use crate::between::Between;
 
 /// Refused, with this status, and nothing of it sent on.
 const REFUSED: &[(&str, &str, &str)] = &[
-    ("400", "two lengths", "Content-Length: 2\r\nContent-Length: 3\r\n\r\nhi!"),
+    (
+        "400",
+        "two lengths",
+        "Content-Length: 2\r\nContent-Length: 3\r\n\r\nhi!",
+    ),
     ("400", "two lengths in one", "Content-Length: 2, 3\r\n\r\nhi!"),
-    ("400", "the same length twice in one", "Content-Length: 2, 2\r\n\r\nhi"),
+    (
+        "400",
+        "the same length twice in one",
+        "Content-Length: 2, 2\r\n\r\nhi",
+    ),
     ("400", "a signed length", "Content-Length: +2\r\n\r\nhi"),
     ("400", "a negative length", "Content-Length: -2\r\n\r\nhi"),
     ("400", "a hexadecimal length", "Content-Length: 0x2\r\n\r\nhi"),
     ("400", "an empty length", "Content-Length:\r\n\r\nhi"),
-    ("400", "a length beyond counting", "Content-Length: 99999999999999999999\r\n\r\nhi"),
-    ("400", "a coding like chunked", "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
-    ("400", "a coding after chunked", "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
+    (
+        "400",
+        "a length beyond counting",
+        "Content-Length: 99999999999999999999\r\n\r\nhi",
+    ),
+    (
+        "400",
+        "a coding like chunked",
+        "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "400",
+        "a coding after chunked",
+        "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    ),
     ("400", "a coding alone", "Transfer-Encoding: gzip\r\n\r\nhi"),
-    ("400", "a coding and a length", "Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nhi"),
+    (
+        "400",
+        "a coding and a length",
+        "Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nhi",
+    ),
     (
         "400",
         "a coding on a second line",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n",
     ),
-    ("400", "a quoted coding", "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n"),
-    ("400", "a vertical tab", "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
+    (
+        "400",
+        "a quoted coding",
+        "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "400",
+        "a vertical tab",
+        "Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    ),
     ("400", "a space before the colon", "Content-Length : 2\r\n\r\nhi"),
-    ("400", "a folded line", "X: a\r\n b\r\nContent-Length: 2\r\n\r\nhi"),
-    ("400", "a folded coding", "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n"),
+    (
+        "400",
+        "a folded line",
+        "X: a\r\n b\r\nContent-Length: 2\r\n\r\nhi",
+    ),
+    (
+        "400",
+        "a folded coding",
+        "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+    ),
     ("400", "a line that begins with a space", " X: a\r\n\r\n"),
     ("400", "a return alone", "X: a\rContent-Length: 2\r\n\r\nhi"),
     ("400", "a NUL", "X: a\0b\r\n\r\n"),
     ("400", "a name with a space", "X Y: a\r\n\r\n"),
     ("400", "a line without a colon", "X\r\n\r\n"),
-    ("501", "a coding before chunked", "Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"),
-    ("501", "chunked twice", "Transfer-Encoding: chunked, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"),
+    (
+        "501",
+        "a coding before chunked",
+        "Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    ),
+    (
+        "501",
+        "chunked twice",
+        "Transfer-Encoding: chunked, chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    ),
     (
         "501",
         "chunked on two lines",
@@ -46,7 +94,11 @@ async fn ambiguous_requests_are_refused() {
     for (status, what, rest) in REFUSED {
         let mut caller = it.sends(format!("POST / HTTP/1.1\r\nHost: a\r\n{rest}")).await;
         let reply = caller.message().await;
-        let code = if *status == "501" { "sidecar_transfer_coding" } else { "" };
+        let code = if *status == "501" {
+            "sidecar_transfer_coding"
+        } else {
+            ""
+        };
         assert_eq!(reply.verdict(), (*status, code.to_owned()), "{what}");
     }
     let mut caller = it
@@ -59,7 +111,10 @@ async fn ambiguous_requests_are_refused() {
 #[tokio::test]
 async fn requests_that_leave_a_doubt_are_sent_on_without_it() {
     let mut it = Between::start().await;
-    let (chunks, smuggled) = ("2\r\nhi\r\n0\r\n\r\n", "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
+    let (chunks, smuggled) = (
+        "2\r\nhi\r\n0\r\n\r\n",
+        "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
     for (what, framing, body, arrives) in [
         (
             "a length before chunks",
@@ -79,7 +134,12 @@ async fn requests_that_leave_a_doubt_are_sent_on_without_it() {
             "hi",
             "content-length: 2",
         ),
-        ("lines that end without a return", "Content-Length: 2\nX: 1\n", "hi", "content-length: 2"),
+        (
+            "lines that end without a return",
+            "Content-Length: 2\nX: 1\n",
+            "hi",
+            "content-length: 2",
+        ),
         (
             "chunks with extensions",
             "Transfer-Encoding: chunked\r\n",
@@ -131,9 +191,17 @@ async fn broken_chunks_never_become_a_whole_request() {
         let head = upstream.head().await;
         assert_eq!(head.get("transfer-encoding"), Some("chunked"));
         let (rest, _) = upstream.rest().await;
-        assert!(!rest.ends_with(b"0\r\n\r\n"), "{chunks:?}: {}", rest.escape_ascii());
+        assert!(
+            !rest.ends_with(b"0\r\n\r\n"),
+            "{chunks:?}: {}",
+            rest.escape_ascii()
+        );
         let reply = caller.message().await;
-        assert_eq!(reply.verdict(), ("408", "sidecar_request_timeout".to_owned()), "{chunks:?}");
+        assert_eq!(
+            reply.verdict(),
+            ("408", "sidecar_request_timeout".to_owned()),
+            "{chunks:?}"
+        );
     }
     it.nothing_was_forwarded().await;
 }
@@ -191,9 +259,18 @@ async fn what_follows_a_reply_unasked_is_nobodys_reply() {
     let mut it = Between::start().await;
     let extra = "HTTP/1.1 200 Evil\r\nContent-Length: 0\r\n\r\n";
     for (request, reply) in [
-        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
-        ("HEAD / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"),
-        ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\nhi"),
+        (
+            "GET / HTTP/1.1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        ),
+        (
+            "HEAD / HTTP/1.1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        ),
+        (
+            "GET / HTTP/1.1\r\n\r\n",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\nhi",
+        ),
     ] {
         let mut caller = it.sends(request).await;
         let mut upstream = it.upstream.accept().await;

@@ -140,11 +140,7 @@ impl Answering {
             return self.relay(head, body).await;
         }
         let reply = reply_for(head.uri.path());
-        let seen = Seen {
-            head,
-            body,
-            trailers,
-        };
+        let seen = Seen { head, body, trailers };
         let _ = self.seen.send(seen).await;
         reply
     }
@@ -154,7 +150,10 @@ impl Answering {
             return Response::new(Pieces::of("[]"));
         };
         let target = format!("{url}{}", head.uri.path_and_query().unwrap());
-        let request = client.request(head.method, target).headers(head.headers).body(body);
+        let request = client
+            .request(head.method, target)
+            .headers(head.headers)
+            .body(body);
         let relayed = request.send().await.unwrap();
         let mut reply = Response::new(Pieces::default());
         *reply.status_mut() = relayed.status();
@@ -178,7 +177,13 @@ fn reply_for(path: &str) -> Response<Pieces> {
             let trailers = HeaderMap::from_iter([("x-sum".parse().unwrap(), value("1"))]);
             reply.body_mut().0.push_back(Ok(Frame::trailers(trailers)));
         }
-        "/broken" => reply.body_mut().0.push_back(Err(io::Error::other("broken"))),
+        "/broken" => {
+            // More than the other side takes before it has sent some on.
+            let pieces = &mut reply.body_mut().0;
+            let piece = Bytes::from(vec![b'x'; 64 << 10]);
+            pieces.extend((0..256).map(|_| Ok(Frame::data(piece.clone()))));
+            pieces.push_back(Err(io::Error::other("broken")));
+        }
         "/599" => *reply.status_mut() = http::StatusCode::from_u16(599).unwrap(),
         _ => {}
     }
@@ -195,10 +200,7 @@ impl Body for Pieces {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         Poll::Ready(self.0.pop_front())
     }
 }

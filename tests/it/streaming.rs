@@ -108,7 +108,9 @@ async fn r1_a_body_waits_for_100_continue() {
     let mut it = Between::start().await;
     for (framing, body) in [("Content-Length: 2\r\n", "hi"), (CHUNKED, "2\r\nhi\r\n0\r\n\r\n")] {
         let mut caller = it
-            .sends(format!("POST / HTTP/1.1\r\n{framing}Expect: 100-continue\r\n\r\n"))
+            .sends(format!(
+                "POST / HTTP/1.1\r\n{framing}Expect: 100-continue\r\n\r\n"
+            ))
             .await;
         // The sidecar says it, as soon as there is a connection to the upstream, whatever the upstream says.
         assert_eq!(caller.head().await.start, "HTTP/1.1 100 Continue");
@@ -132,7 +134,10 @@ async fn nobody_is_asked_for_a_body_that_has_no_way_on() {
         .send("POST / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
         .await;
     let reply = caller.message().await;
-    assert_eq!(reply.verdict(), ("502", "sidecar_upstream_unreachable".to_owned()));
+    assert_eq!(
+        reply.verdict(),
+        ("502", "sidecar_upstream_unreachable".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -151,14 +156,20 @@ async fn r1_trailers_that_are_announced_pass_both_ways() {
     assert_eq!(got.head.get("trailer"), Some("X-Sum, x-end"));
     got.trailers.sort();
     let expected = ["x-end: caf\\xc3\\xa9", "x-sum: 1", "x-sum: 2"];
-    assert_eq!((&got.body[..], &got.trailers[..]), (&b"hi"[..], &expected.map(str::to_owned)[..]));
+    assert_eq!(
+        (&got.body[..], &got.trailers[..]),
+        (&b"hi"[..], &expected.map(str::to_owned)[..])
+    );
     upstream
         .send(format!("HTTP/1.1 200 OK\r\n{announced}\r\n{chunks}"))
         .await;
     let mut reply = caller.message().await;
     assert_eq!(reply.head.get("trailer"), Some("X-Sum, x-end"));
     reply.trailers.sort();
-    assert_eq!((&reply.body[..], &reply.trailers[..]), (&b"hi"[..], &expected.map(str::to_owned)[..]));
+    assert_eq!(
+        (&reply.body[..], &reply.trailers[..]),
+        (&b"hi"[..], &expected.map(str::to_owned)[..])
+    );
 }
 
 #[tokio::test]
