@@ -148,6 +148,17 @@ async fn a_call_dies_with_its_caller() {
 }
 
 #[tokio::test]
+async fn a_caller_that_closes_its_sending_side_counts_as_gone() {
+    let mut it = Between::start().await;
+    let mut caller = it.sends(GET).await;
+    let mut upstream = it.upstream.accept().await;
+    upstream.head().await;
+    caller.close_sending().await;
+    upstream.closed().await;
+    caller.closed().await;
+}
+
+#[tokio::test]
 async fn r9_a_pooled_connection_that_the_upstream_closed_is_nobodys_error() {
     let mut it = Between::start().await;
     let mut caller = it.caller().await;

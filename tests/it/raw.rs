@@ -90,6 +90,11 @@ impl Peer {
         sent
     }
 
+    /// Says that nothing more will be sent, and goes on reading.
+    pub(crate) async fn close_sending(&mut self) {
+        patiently(self.stream.shutdown()).await.unwrap();
+    }
+
     /// Up to and with `end`.
     pub(crate) async fn through(&mut self, end: &[u8]) -> Vec<u8> {
         loop {
