@@ -90,17 +90,12 @@ impl Guard {
 
     fn log_failed_look(&self, error: &LookError) {
         let tenant = self.tenant();
-        match error.status {
-            Some(401 | 403) => tracing::error!(
-                tenant,
-                %error,
-                "SnapTrade does not accept this key; check client_id and consumer_key"
-            ),
-            _ => tracing::warn!(
-                tenant,
-                %error,
-                "cannot count the users; calls are forwarded all the same. Check proxy.upstream, DNS and the way out"
-            ),
+        if let Some(401 | 403) = error.status {
+            let remedy = "check client_id and consumer_key";
+            tracing::error!(tenant, %error, "SnapTrade does not accept this key; {remedy}");
+        } else {
+            let remedy = "Check proxy.upstream, DNS and the way out";
+            tracing::warn!(tenant, %error, "cannot count the users; calls are forwarded all the same. {remedy}");
         }
     }
 

@@ -101,8 +101,10 @@ pub enum Refusal {
     QueuedTooLong,
     /// The users could not be counted, and the tenant's owner wants a refusal then.
     ListFailed,
-    /// The caller left, so that nobody reads this; or the admission failed of itself.
+    /// The caller left, so that nobody reads this.
     CallerGone,
+    /// The admission ended without an answer: an error of the sidecar's own.
+    Failed,
 }
 
 impl fmt::Display for Refusal {
@@ -120,6 +122,7 @@ impl Refusal {
             Self::QueuedTooLong => "queued-too-long",
             Self::ListFailed => "list-failed",
             Self::CallerGone => "caller-gone",
+            Self::Failed => "failed",
         }
     }
 }
@@ -247,7 +250,7 @@ impl Guard {
         self.means.tasks.spawn_on(admission, &self.means.runtime);
         answer
             .await
-            .unwrap_or_else(|_| Admitted::refused(Refusal::CallerGone))
+            .unwrap_or_else(|_| Admitted::refused(Refusal::Failed))
     }
 
     async fn run(&self, registration: Registration, mut caller: oneshot::Sender<Admitted>) {

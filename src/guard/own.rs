@@ -22,7 +22,7 @@ impl Guard {
     pub async fn register(self: &Arc<Self>, id: UserId) -> Admitted {
         match self.own_registration(id) {
             Some(registration) => self.admit(registration).await,
-            None => Admitted::refused(Refusal::CallerGone),
+            None => Admitted::refused(Refusal::Failed),
         }
     }
 

@@ -27,7 +27,7 @@ use crate::telemetry::chain;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::types::{Timestamp, UserId};
-use crate::upstream::body::{ReplyBody, RequestBody};
+use crate::upstream::body::{ReplyBody, RequestBody, has_other_coding};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::forward::Forwarder;
 use replies::Problem;
@@ -107,7 +107,8 @@ impl Proxy {
         let tenant = guard.as_ref().map_or(NO_TENANT, |guard| guard.tenant());
         let (status, took) = (reply.status().as_u16(), arrived.elapsed());
         self.shared.metrics.request(tenant, route, status, took);
-        tracing::debug!(tenant, %method, path, status, took_us = took.as_micros(), "request");
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        tracing::debug!(tenant, %method, path, status, took_us, "request");
         reply
     }
 
@@ -115,6 +116,9 @@ impl Proxy {
     fn own_reply(&self, request: &Request<Incoming>) -> Option<Response<ReplyBody>> {
         if request.method() == Method::CONNECT {
             return Some(Problem::Connect.reply());
+        }
+        if has_other_coding(request.headers()) {
+            return Some(Problem::TransferCoding.reply());
         }
         let probe = self.shared.health_paths && matches!(*request.method(), Method::GET | Method::HEAD);
         let verdict = match request.uri().path() {

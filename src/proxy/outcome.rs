@@ -66,6 +66,7 @@ impl From<&Refusal> for Problem {
             Refusal::QueuedTooLong => Self::QueuedTooLong,
             Refusal::ListFailed => Self::ListFailed,
             Refusal::CallerGone => Self::CallerGone,
+            Refusal::Failed => Self::Internal,
         }
     }
 }

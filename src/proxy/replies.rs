@@ -1,8 +1,10 @@
 //! What the caller is told when the sidecar itself has to answer: one table, in the shape of `SnapTrade`'s own errors. What
 //! the operator is told is another matter, and is in the log.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::telemetry::health::Verdict;
@@ -23,8 +25,9 @@ pub enum Problem {
     /// The request may have taken effect.
     UpstreamProtocol,
     /// The caller's own body stopped arriving.
+    CallerTooSlow,
+    /// The caller's own body is broken.
     CallerBody,
-    ShuttingDown,
     /// Too many registrations wait for this key already.
     QueueFull,
     /// A registration waited too long for its turn.
@@ -34,15 +37,17 @@ pub enum Problem {
     /// With `on_list_error = "reject"`: it is not known whether there is room.
     ListFailed,
     /// A registration over `limit` bytes.
-    BodyTooLarge {
-        limit: usize,
-    },
+    BodyTooLarge { limit: usize },
     /// The reply to a registration is too long to be read.
     ReplyTooLong,
+    /// A body in a transfer coding other than `chunked`.
+    TransferCoding,
     /// A request target that cannot be sent on.
     BadTarget,
     /// The method CONNECT.
     Connect,
+    /// An error of the sidecar's own.
+    Internal,
 }
 
 impl From<&UpstreamError> for Problem {
@@ -54,6 +59,7 @@ impl From<&UpstreamError> for Problem {
             Kind::BrokeOff => Self::UpstreamBrokeOff,
             Kind::Protocol if error.sent() => Self::UpstreamProtocol,
             Kind::Protocol => Self::BadTarget,
+            Kind::CallerBody if error.timed_out() => Self::CallerTooSlow,
             Kind::CallerBody => Self::CallerBody,
         }
     }
@@ -87,15 +93,15 @@ impl Problem {
             | Self::UpstreamProtocol
             | Self::ReplyTooLong => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout | Self::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::ShuttingDown
-            | Self::QueueFull
-            | Self::QueuedTooLong
-            | Self::CallerGone
-            | Self::ListFailed => StatusCode::SERVICE_UNAVAILABLE,
-            Self::CallerBody => StatusCode::REQUEST_TIMEOUT,
+            Self::QueueFull | Self::QueuedTooLong | Self::CallerGone | Self::ListFailed => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::CallerTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BadTarget => StatusCode::BAD_REQUEST,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::CallerBody | Self::BadTarget => StatusCode::BAD_REQUEST,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -106,24 +112,24 @@ impl Problem {
             Self::UpstreamBrokeOff => "sidecar_upstream_broke_off",
             Self::UpstreamTimeout => "sidecar_upstream_timeout",
             Self::UpstreamProtocol => "sidecar_upstream_protocol",
-            Self::CallerBody => "sidecar_request_timeout",
-            Self::ShuttingDown => "sidecar_shutting_down",
+            Self::CallerTooSlow => "sidecar_request_timeout",
+            Self::CallerBody => "sidecar_request_body",
             Self::QueueFull => "sidecar_queue_full",
             Self::QueuedTooLong => "sidecar_queued_too_long",
             Self::CallerGone => "sidecar_caller_gone",
             Self::ListFailed => "sidecar_list_failed",
             Self::BodyTooLarge { .. } => "sidecar_body_too_large",
             Self::ReplyTooLong => "sidecar_reply_too_long",
+            Self::TransferCoding => "sidecar_transfer_coding",
             Self::BadTarget => "sidecar_bad_target",
             Self::Connect => "sidecar_connect_refused",
+            Self::Internal => "sidecar_internal_error",
         }
     }
 
     /// In seconds. Only where the same request, sent again, may well succeed and cannot do harm.
     fn retry_after(self) -> Option<u16> {
         match self {
-            // Time for a load balancer to turn to another replica.
-            Self::ShuttingDown => Some(1),
             // About one registration with an eviction.
             Self::QueueFull | Self::QueuedTooLong | Self::CallerGone => Some(2),
             Self::ListFailed => Some(5),
@@ -131,75 +137,83 @@ impl Problem {
         }
     }
 
-    fn detail(&self) -> String {
-        let text = match self {
-            Self::UpstreamUnreachable => {
+    fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Self::UpstreamUnreachable => Cow::Borrowed(
                 "The sidecar could not connect to SnapTrade. The request was not sent; it is safe to send it again. If \
-                 this lasts, check the sidecar's proxy.upstream and its network; the cause is in its log."
-            }
-            Self::ConnectTimeout => {
+                 this lasts, check the sidecar's proxy.upstream and its network; the cause is in its log.",
+            ),
+            Self::ConnectTimeout => Cow::Borrowed(
                 "The sidecar could not connect to SnapTrade in time (proxy.connect_timeout). The request was not sent; it \
-                 is safe to send it again."
-            }
-            Self::UpstreamBrokeOff => {
+                 is safe to send it again.",
+            ),
+            Self::UpstreamBrokeOff => Cow::Borrowed(
                 "SnapTrade closed the connection before its reply was complete. The request may have taken effect; look \
-                 before sending one again that changes anything."
-            }
-            Self::UpstreamTimeout => {
+                 before sending one again that changes anything.",
+            ),
+            Self::UpstreamTimeout => Cow::Borrowed(
                 "SnapTrade did not answer in time (proxy.response_timeout). The request may have taken effect; look before \
-                 sending one again that changes anything."
-            }
-            Self::UpstreamProtocol => {
+                 sending one again that changes anything.",
+            ),
+            Self::UpstreamProtocol => Cow::Borrowed(
                 "The sidecar could not understand SnapTrade's reply. The request may have taken effect; look before \
-                 sending one again that changes anything. The cause is in the sidecar's log."
-            }
-            Self::CallerBody => {
-                "The body of the request stopped arriving at the sidecar (proxy.body_idle_timeout). SnapTrade got only \
-                 part of it. Send the whole request again."
-            }
-            Self::ShuttingDown => {
-                "The sidecar is shutting down and did not send this request. Send it again, to another replica if there \
-                 is one."
-            }
-            Self::QueueFull => {
-                "Too many registrations are waiting for room under this SnapTrade key already. This one was not sent; \
-                 send it again later."
-            }
-            Self::QueuedTooLong => {
-                "This registration waited too long for those before it under the same SnapTrade key. It was not sent; \
-                 send it again later."
-            }
-            Self::CallerGone => {
-                "The caller of this registration left before it was sent. It was given up; send it again."
-            }
-            Self::ListFailed => {
-                "The sidecar could not find out whether there is room under this SnapTrade key, because listUsers failed, \
-                 and its on_list_error is \"reject\". The registration was not sent; send it again later."
-            }
-            Self::BodyTooLarge { limit } => {
-                return format!(
-                    "The body of a registration may have at most {limit} bytes. It was not sent; send only the userId."
-                );
-            }
-            Self::ReplyTooLong => {
+                 sending one again that changes anything. The cause is in the sidecar's log.",
+            ),
+            Self::ReplyTooLong => Cow::Borrowed(
                 "SnapTrade's reply to this registration is longer than the sidecar reads. The user may exist now; look \
-                 (listUsers) before registering again."
-            }
-            Self::BadTarget => {
-                "The sidecar cannot send a request with this target on. Ask for a path, beginning with /."
-            }
-            Self::Connect => {
+                 (listUsers) before registering again.",
+            ),
+            Self::CallerTooSlow => Cow::Borrowed(
+                "The body of the request stopped arriving at the sidecar (proxy.body_idle_timeout). SnapTrade got only \
+                 part of it. Send the whole request again.",
+            ),
+            Self::CallerBody => Cow::Borrowed(
+                "The body of the request broke off or is not in valid chunks. SnapTrade got only part of it. Send the \
+                 whole request again.",
+            ),
+            Self::QueueFull => Cow::Borrowed(
+                "Too many registrations are waiting for room under this SnapTrade key already. This one was not sent; \
+                 send it again later.",
+            ),
+            Self::QueuedTooLong => Cow::Borrowed(
+                "This registration waited too long for those before it under the same SnapTrade key. It was not sent; \
+                 send it again later.",
+            ),
+            Self::CallerGone => Cow::Borrowed(
+                "The caller of this registration left before it was sent. It was given up; send it again.",
+            ),
+            Self::ListFailed => Cow::Borrowed(
+                "The sidecar could not find out whether there is room under this SnapTrade key, because listUsers failed, \
+                 and its on_list_error is \"reject\". The registration was not sent; send it again later.",
+            ),
+            Self::TransferCoding => Cow::Borrowed(
+                "The sidecar can send a body on only as it is or chunked. It was not sent; send it without another \
+                 Transfer-Encoding (Content-Encoding is none of the sidecar's business).",
+            ),
+            Self::BadTarget => Cow::Borrowed(
+                "The sidecar cannot send a request with this target on. Ask for a path, beginning with /.",
+            ),
+            Self::Connect => Cow::Borrowed(
                 "The sidecar forwards requests to SnapTrade only and opens no tunnels. Set it as the base URL of the \
-                 SnapTrade client, not as a proxy."
-            }
-        };
-        text.to_owned()
+                 SnapTrade client, not as a proxy.",
+            ),
+            Self::Internal => Cow::Borrowed(
+                "The sidecar failed while it handled this registration; the cause is in its log. It may have taken effect; \
+                 look (listUsers) before registering again, and please report this.",
+            ),
+            Self::BodyTooLarge { limit } => Cow::Owned(format!(
+                "The body of a registration may have at most {limit} bytes. It was not sent; send only the userId."
+            )),
+        }
     }
 }
 
 /// The answer to a probe.
 pub(super) fn verdict(verdict: &Verdict) -> Response<ReplyBody> {
-    json(verdict.status(), verdict.body())
+    let mut reply = json(verdict.status(), verdict.body());
+    let headers = reply.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
 }
 
 fn json(status: StatusCode, body: String) -> Response<ReplyBody> {
@@ -216,22 +230,24 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Problem; 15] = [
+    const ALL: [Problem; 17] = [
         Problem::UpstreamUnreachable,
         Problem::ConnectTimeout,
         Problem::UpstreamBrokeOff,
         Problem::UpstreamTimeout,
         Problem::UpstreamProtocol,
+        Problem::CallerTooSlow,
         Problem::CallerBody,
-        Problem::ShuttingDown,
         Problem::QueueFull,
         Problem::QueuedTooLong,
         Problem::CallerGone,
         Problem::ListFailed,
         Problem::BodyTooLarge { limit: 65_536 },
         Problem::ReplyTooLong,
+        Problem::TransferCoding,
         Problem::BadTarget,
         Problem::Connect,
+        Problem::Internal,
     ];
 
     #[tokio::test]
@@ -249,6 +265,14 @@ mod tests {
             assert!(codes.insert(code));
             assert_eq!(head.headers[CONTENT_TYPE], "application/json");
             assert_eq!(head.headers.contains_key(RETRY_AFTER), head.status == 503);
+        }
+    }
+
+    #[test]
+    fn every_code_that_a_caller_can_get_is_in_the_readme() {
+        let readme = include_str!("../../README.md");
+        for problem in ALL.iter().filter(|problem| **problem != Problem::CallerGone) {
+            assert!(readme.contains(problem.code()), "{}", problem.code());
         }
     }
 

@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::TRANSFER_ENCODING;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -15,6 +17,14 @@ use tracing::warn;
 
 use super::error::UpstreamError;
 use crate::telemetry::chain;
+
+/// Whether a body comes in a transfer coding other than `chunked`. `Transfer-Encoding` goes no further than its connection,
+/// so that such a body, sent on, would no longer say how to read it.
+pub fn has_other_coding(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |line: &HeaderValue| line.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    lines.next().is_some_and(|line| !is_chunked(line)) || lines.next().is_some()
+}
 
 /// What the caller sends on. Trailers pass.
 #[derive(Debug)]

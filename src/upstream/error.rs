@@ -63,6 +63,18 @@ impl UpstreamError {
         self.sent
     }
 
+    /// Whether a limit of the configuration passed, rather than something broke.
+    pub fn timed_out(&self) -> bool {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if error.is::<Elapsed>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// A reply that began and did not end.
     pub fn broke_off(cause: impl Into<Cause>) -> Self {
         Self::new(Kind::BrokeOff, true, cause)

@@ -4,7 +4,7 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -15,7 +15,7 @@ use hyper_util::client::legacy::{self, Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::body::{Progress, ReplyBody, RequestBody};
+use super::body::{Progress, ReplyBody, RequestBody, has_other_coding};
 use super::error::UpstreamError;
 use crate::config;
 
@@ -58,7 +58,8 @@ impl Forwarder {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_CONNECTION)
-            // Only what a dying pooled connection hands back before a byte of it was written; tested below (R9).
+            // Only what a dying pooled connection hands back before a byte of it was written; tests/it/connections.rs
+            // shows that nothing is sent twice (R9).
             .retry_canceled_requests(true)
             .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http2_keep_alive_interval(PING_EVERY)
@@ -112,9 +113,6 @@ impl Forwarder {
         let mut target = head.uri.into_parts();
         target.scheme = Some(self.scheme.clone());
         target.authority = Some(self.authority.clone());
-        target
-            .path_and_query
-            .get_or_insert_with(|| PathAndQuery::from_static("/"));
         head.uri = Uri::from_parts(target).map_err(UpstreamError::unsendable)?;
         head.version = Version::HTTP_11;
         // Over HTTP/1.1 the client puts the authority in its place, over HTTP/2 `:authority` says it.
@@ -157,6 +155,13 @@ impl Forwarder {
         let mut reply = reply.map(|incoming| ReplyBody::streaming(incoming, self.body_idle_timeout));
         if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(UpstreamError::protocol("it switched protocols, unasked"));
+        }
+        if has_other_coding(reply.headers()) {
+            return Err(UpstreamError::protocol("it used a transfer coding, unasked"));
+        }
+        if reply.headers().contains_key(TRANSFER_ENCODING) {
+            // The chunks have the last word (RFC 9112, section 6.3), and the server would believe the length.
+            reply.headers_mut().remove(CONTENT_LENGTH);
         }
         // HTTP/2 has no reason phrases, and the server would make one up for a status that it does not know.
         if reply.version() == Version::HTTP_2 && reply.status().canonical_reason().is_none() {

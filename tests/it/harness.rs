@@ -25,8 +25,66 @@ pub(crate) struct Harness {
     pub(crate) proxy: SocketAddr,
     pub(crate) ops: SocketAddr,
     pub(crate) http: reqwest::Client,
-    stop: Option<oneshot::Sender<()>>,
+    sidecar: Sidecar,
+}
+
+/// A sidecar alone, in front of whatever the test put there. It stops when this is dropped.
+pub(crate) struct Sidecar {
+    pub(crate) proxy: SocketAddr,
+    pub(crate) ops: SocketAddr,
+    tenants: usize,
+    stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), BuildError>>,
+}
+
+impl Sidecar {
+    /// `upstream` is an origin, `settings` are configuration keys and their values.
+    pub(crate) async fn before(upstream: &str, settings: &[(&str, &str)]) -> Self {
+        let common = [
+            ("proxy.upstream", upstream),
+            ("proxy.listen", ANY_PORT),
+            ("proxy.worker_threads", "2"),
+            ("ops.listen", ANY_PORT),
+            ("tenants.default.client_id", CLIENT_ID),
+            ("tenants.default.consumer_key", CONSUMER_KEY),
+        ];
+        let flags = common
+            .iter()
+            .chain(settings)
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let sources = Sources {
+            flags: flags.collect(),
+            ..Sources::default()
+        };
+        let loaded = config::load(sources).unwrap_or_else(|faults| panic!("{faults}"));
+        let tenants = loaded.config.tenants.len();
+        let app = App::build(loaded.config).await.unwrap();
+        let (proxy, ops) = (app.proxy_addr(), app.ops_addr());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(app.run(async {
+            let _ = stopped.await;
+        }));
+        Self {
+            proxy,
+            ops,
+            tenants,
+            stop,
+            running,
+        }
+    }
+
+    /// Stops it as SIGTERM would, and waits for its end.
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(());
+        patiently(self.running).await.unwrap().unwrap();
+    }
+}
+
+/// Waits for what must come; a test fails instead of hanging.
+pub(crate) async fn patiently<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("what the test waits for did not come")
 }
 
 /// A reply, read whole.
@@ -71,37 +129,14 @@ impl Harness {
             .await
             .unwrap();
         let url = sim.url();
-        let common = [
-            ("proxy.upstream", url.as_str()),
-            ("proxy.listen", ANY_PORT),
-            ("proxy.worker_threads", "2"),
-            ("ops.listen", ANY_PORT),
-            ("tenants.default.client_id", CLIENT_ID),
-            ("tenants.default.consumer_key", CONSUMER_KEY),
-        ];
-        let flags = common
-            .iter()
-            .chain(settings)
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let sources = Sources {
-            flags: flags.collect(),
-            ..Sources::default()
-        };
-        let loaded = config::load(sources).unwrap_or_else(|faults| panic!("{faults}"));
-        let tenants = loaded.config.tenants.len();
-        let app = App::build(loaded.config).await.unwrap();
-        let (proxy, ops) = (app.proxy_addr(), app.ops_addr());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(app.run(async {
-            let _ = stopped.await;
-        }));
+        let sidecar = Sidecar::before(&url, settings).await;
+        let tenants = sidecar.tenants;
         let harness = Self {
             sim,
-            proxy,
-            ops,
+            proxy: sidecar.proxy,
+            ops: sidecar.ops,
             http: client(),
-            stop: Some(stop),
-            running,
+            sidecar,
         };
         // The first look at each tenant's users, which is no part of any story told here.
         harness
@@ -121,9 +156,7 @@ impl Harness {
     }
 
     pub(crate) async fn until(&self, condition: impl Fn(&Simulator) -> bool + Send + Sync) {
-        tokio::time::timeout(PATIENCE, self.sim.wait_for(condition))
-            .await
-            .expect("what the test waits for did not come");
+        patiently(self.sim.wait_for(condition)).await;
     }
 
     pub(crate) async fn register(&self, user: &str) -> Reply {
@@ -198,14 +231,8 @@ impl Harness {
         drop(self.stop_keeping_simulator().await);
     }
 
-    pub(crate) async fn stop_keeping_simulator(mut self) -> Simulator {
-        let stop = self.stop.take().unwrap();
-        let _ = stop.send(());
-        tokio::time::timeout(PATIENCE, self.running)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+    pub(crate) async fn stop_keeping_simulator(self) -> Simulator {
+        self.sidecar.stop().await;
         self.sim
     }
 }

@@ -6,16 +6,27 @@
     reason = "helpers of tests may fail like tests; clippy exempts only what is marked #[test] itself"
 )]
 
+mod between;
 mod commands;
+mod connections;
 mod economy;
 mod evictions;
+mod framing;
 mod harness;
+mod headers;
 mod limit_errors;
 mod logs;
 mod metrics;
 mod ops;
 mod ops_access;
+mod probes;
 mod program;
 mod proof;
+mod raw;
+mod replies;
+mod secure;
 mod serve;
 mod simulate;
+mod streaming;
+mod targets;
+mod tls;

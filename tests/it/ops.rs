@@ -88,7 +88,7 @@ async fn the_status_asks_snaptrade_once_however_many_ask() {
     // Its own first look takes a while, so that it knows nothing yet.
     let slow = FaultKind::DelayAfter(Duration::from_millis(500));
     sim.inject(Fault::new(FaultCall::List, slow));
-    let mut it = Sidecar::start(sim, &[]).await;
+    let it = Sidecar::start(sim, &[]).await;
     let mut asking = JoinSet::new();
     for _ in 0..30 {
         let request = it.http.get(format!("{}/api/snaptrade/status", it.ops));
@@ -183,7 +183,7 @@ async fn r14_a_clogged_ops_plane_holds_up_no_traffic() {
     }
     // The sidecar's first look is never answered, and the status waits for it.
     sim.inject(Fault::new(FaultCall::List, FaultKind::Hang));
-    let mut it = Sidecar::start(sim, &[("tenants.default.manage_timeout", "1h")]).await;
+    let it = Sidecar::start(sim, &[("tenants.default.manage_timeout", "1h")]).await;
     let status = it.http.get(format!("{}/api/snaptrade/status", it.ops)).send();
     let status = tokio::spawn(status);
     timeout(PATIENCE, it.sim.wait_for(|sim| sim.count(CallKind::List) == 1))

@@ -154,6 +154,11 @@ fn ours(refusal: &Refusal) -> No {
             "The users could not be counted, and on_list_error is \"reject\"; nobody was registered. Try again later."
                 .to_owned(),
         ),
+        Refusal::Failed => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "sidecar_internal_error",
+            format!("The sidecar failed while it registered; the cause is in its log. {LOOK_FIRST}"),
+        ),
         Refusal::CallerGone => (
             busy,
             "sidecar_abandoned",
