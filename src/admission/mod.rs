@@ -54,9 +54,10 @@ pub enum Event {
 }
 
 /// What `registerUser` answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    Registered,
+    /// With the id as SnapTrade names it, which is how its lists will.
+    Registered(UserId),
     LimitReached,
     /// Any other clear answer; it is the caller's.
     Other,
@@ -115,6 +116,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// A deletion went wrong, and may still happen: then nobody else is deleted for this registration.
+    fn is_failed_deletion(self) -> bool {
+        matches!(self, Self::DeletionUnsettled | Self::DeletionRejected)
+    }
+
     /// As it stands in headers and logs.
     pub fn token(self) -> &'static str {
         match self {
@@ -159,10 +165,10 @@ enum State {
 }
 
 /// What a limit error left behind.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct AfterLimit {
-    /// How many tombstones there were when waiting for them began.
-    buried: Option<usize>,
+    /// Whose end is awaited: those that were on their way out when waiting began.
+    awaited: Option<Vec<UserId>>,
     /// Somebody was evicted since.
     evicted: bool,
 }
@@ -173,6 +179,8 @@ pub struct Admission {
     newcomer: Option<UserId>,
     arrived: Instant,
     state: State,
+    /// When the last list was asked for.
+    asked: Instant,
     pause: Duration,
     evicted: Vec<UserId>,
     refused: Vec<UserId>,
@@ -190,6 +198,7 @@ impl Admission {
             newcomer,
             arrived,
             state: State::Queued,
+            asked: arrived,
             pause: PAUSE_MIN,
             evicted: Vec::new(),
             refused: Vec::new(),

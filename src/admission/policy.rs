@@ -63,8 +63,9 @@ impl Patterns {
         })
     }
 
+    /// An id also matches a pattern that is written exactly as it is, such as `team[1]`.
     pub fn matches(&self, id: &str) -> bool {
-        self.set.is_match(id)
+        self.set.is_match(id) || self.sources.iter().any(|source| source == id)
     }
 
     /// The patterns as they were written.

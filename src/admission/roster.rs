@@ -21,21 +21,24 @@ pub struct Unresolved {
 #[derive(Clone, Copy, Debug)]
 struct Registered {
     at: Instant,
-    /// A list has named it since; from then on the lists are right about it.
-    listed: bool,
+    /// When a list last named it; from the first time on the lists are right about it.
+    listed: Option<Instant>,
 }
 
 /// The roster of one tenant. It is owned by whoever holds the tenant's lock.
 #[derive(Debug, Default)]
 pub struct Roster {
-    /// The last confirmed list of this hold of the lock, with our own confirmed changes applied.
+    /// The last confirmed list of this hold of the lock, with our own confirmed changes applied, and when it was asked
+    /// for: it may be as old as that.
     listed: Option<(Instant, Vec<UserId>)>,
     first_seen: HashMap<UserId, Instant>,
     registered: HashMap<UserId, Registered>,
     removed: HashMap<UserId, Instant>,
-    /// How many of the removed the last list still named.
-    lingering: usize,
+    /// The removed that the last list still named.
+    lingering: Vec<UserId>,
     empty_since: Option<Instant>,
+    /// When last somebody else may have changed who is there.
+    doubted: Option<Instant>,
     /// At most one (R10).
     pub unresolved: Option<Unresolved>,
     /// Learnt from a limit error: on this key a tombstone takes a slot.
@@ -43,11 +46,18 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// Takes in a reply of `listUsers`. Fails, and changes nothing that an eviction could rest on, if it is
-    /// empty although users were known: such a list is believed only once it has stayed empty for `settle`.
-    pub fn take(&mut self, entries: Vec<UserId>, now: Instant, settle: Duration) -> Result<(), EmptyList> {
+    /// Takes in a reply of `listUsers` to a call made at `asked`. Fails, and changes nothing that an eviction could rest
+    /// on, if it is empty although somebody must be there: such a list is believed only once it has stayed empty for
+    /// `settle`.
+    pub fn take(
+        &mut self,
+        entries: Vec<UserId>,
+        asked: Instant,
+        now: Instant,
+        settle: Duration,
+    ) -> Result<(), EmptyList> {
         self.listed = None;
-        if entries.is_empty() && !self.first_seen.is_empty() {
+        if entries.is_empty() && self.somebody_must_be_there() {
             let since = *self.empty_since.get_or_insert(now);
             if now.duration_since(since) < settle {
                 return Err(EmptyList);
@@ -61,31 +71,57 @@ impl Roster {
         for id in &entries {
             self.first_seen.entry(id.clone()).or_insert(now);
         }
-        self.listed = Some((now, entries));
+        self.listed = Some((asked, entries));
         Ok(())
+    }
+
+    /// Somebody was there who is not on the way out.
+    fn somebody_must_be_there(&self) -> bool {
+        let victim = self.unresolved.as_ref().map(|unresolved| &unresolved.victim);
+        self.first_seen
+            .keys()
+            .any(|id| !is_tombstone(id) && !self.removed.contains_key(id) && Some(id) != victim)
+    }
+
+    /// Notes who was listed somewhere else. It counts for `min_age` and proves nothing else: that list was fetched
+    /// without the lock, and may be from before what is known here.
+    pub fn note_seen(&mut self, entries: &[UserId], now: Instant) {
+        for id in entries {
+            self.first_seen.entry(id.clone()).or_insert(now);
+        }
     }
 
     /// `listUsers` may lag: a user that we just registered counts, one that we just saw go does not.
     fn with_own_changes(&mut self, mut entries: Vec<UserId>, now: Instant, settle: Duration) -> Vec<UserId> {
-        let named = entries.len();
-        entries.retain(|id| !self.removed.contains_key(id));
-        self.lingering = named - entries.len();
-        for (id, user) in &mut self.registered {
+        self.lingering = entries
+            .extract_if(.., |id| self.removed.contains_key(id))
+            .collect();
+        // What is known of a user outlives a list that misses it for once, or the youngest would become one of unknown
+        // age, and go first.
+        self.registered.retain(|id, user| {
             if entries.contains(id) {
-                user.listed = true;
-            } else if !user.listed && now.duration_since(user.at) < settle {
+                user.listed = Some(now);
+            } else if user.listed.is_none() && now.duration_since(user.at) < settle {
                 entries.push(id.clone());
             }
-        }
-        self.registered.retain(|id, _| entries.contains(id));
+            let last_known = user.listed.unwrap_or(user.at);
+            now.duration_since(last_known) < settle
+        });
         entries
     }
 
     /// Whether an eviction may rest on the list as it is.
     pub fn is_fresh(&self, now: Instant) -> bool {
+        let since_doubt = |asked: &Instant| self.doubted.is_none_or(|doubted| *asked >= doubted);
         self.listed
             .as_ref()
-            .is_some_and(|(at, _)| now.duration_since(*at) <= LIST_AGE_MAX)
+            .is_some_and(|(asked, _)| now.duration_since(*asked) <= LIST_AGE_MAX && since_doubt(asked))
+    }
+
+    /// Somebody else may have changed who is there: no list that was asked for before is ground for an eviction.
+    pub fn doubt(&mut self, now: Instant) {
+        self.doubted = Some(now);
+        self.listed = None;
     }
 
     /// A call had an unclear outcome, or the lock is given up: the list proves nothing from here on.
@@ -93,13 +129,16 @@ impl Roster {
         self.listed = None;
     }
 
+    /// SnapTrade registered this user for us.
     pub fn registered(&mut self, id: &UserId, now: Instant) {
         self.removed.remove(id);
+        // It was gone, or it could not have been registered anew.
+        self.unresolved.take_if(|unresolved| unresolved.victim == *id);
         self.registered.insert(
             id.clone(),
             Registered {
                 at: now,
-                listed: false,
+                listed: None,
             },
         );
         self.first_seen.entry(id.clone()).or_insert(now);
@@ -122,6 +161,14 @@ impl Roster {
 
     pub fn lists(&self, id: &UserId) -> bool {
         self.entries().contains(id)
+    }
+
+    /// Whether an id is listed that differs in case or in white space around it at most. SnapTrade may take the two for
+    /// one.
+    pub fn lists_alike(&self, id: &UserId) -> bool {
+        let plain = |id: &UserId| id.as_str().trim().to_lowercase();
+        let wanted = plain(id);
+        self.entries().iter().any(|entry| plain(entry) == wanted)
     }
 
     /// The last confirmed list and when it was fetched, while it holds.
@@ -154,20 +201,34 @@ impl Roster {
     }
 
     /// All whose deletion may still hold a slot: tombstones, fresh or not, and the removed that the list still names.
-    pub fn going(&self) -> usize {
-        let tombstones = self.entries().iter().filter(|id| is_tombstone(id)).count();
-        tombstones + self.lingering
+    pub fn going(&self) -> Vec<UserId> {
+        let tombstones = self.entries().iter().filter(|id| is_tombstone(id));
+        tombstones.chain(&self.lingering).cloned().collect()
+    }
+
+    /// Whether the last list named this entry, in whatever role.
+    pub fn names(&self, entry: &UserId) -> bool {
+        self.entries().contains(entry) || self.lingering.contains(entry)
     }
 
     /// How many of the removed the last list still named.
     pub fn lingering(&self) -> usize {
-        self.lingering
+        self.lingering.len()
+    }
+
+    /// How many live users no list has named yet.
+    pub fn unlisted(&self) -> usize {
+        self.bare().filter(|id| self.is_unlisted(id)).count()
+    }
+
+    fn is_unlisted(&self, id: &UserId) -> bool {
+        self.registered.get(id).is_some_and(|user| user.listed.is_none())
     }
 
     /// The live users as the policy sees them, without those that no list has named yet: their deletion could not
-    /// be confirmed.
+    /// be confirmed. Nor could that of an empty id even be asked for.
     pub fn candidates(&self, now: Instant) -> Vec<Candidate> {
-        let listed = |id: &&UserId| self.registered.get(*id).is_none_or(|user| user.listed);
+        let listed = |id: &&UserId| !self.is_unlisted(id) && !id.as_str().is_empty();
         self.bare()
             .filter(listed)
             .map(|id| Candidate {
@@ -208,7 +269,7 @@ mod tests {
     #[test]
     fn r3_a_list_is_fresh_for_two_seconds_and_gone_with_the_lock() {
         let (mut roster, now) = (Roster::default(), Instant::now());
-        roster.take(ids(&["a"]), now, SETTLE).unwrap();
+        roster.take(ids(&["a"]), now, now, SETTLE).unwrap();
         assert!(roster.is_fresh(now + LIST_AGE_MAX));
         assert!(!roster.is_fresh(now + LIST_AGE_MAX + Duration::from_millis(1)));
         roster.forget_list();
@@ -218,23 +279,25 @@ mod tests {
     #[test]
     fn r3_own_changes_count_although_the_list_lags() {
         let (mut roster, now) = (Roster::default(), Instant::now());
-        roster.take(ids(&["a", "b"]), now, SETTLE).unwrap();
+        roster.take(ids(&["a", "b"]), now, now, SETTLE).unwrap();
         roster.registered(&UserId::new("c"), now);
         roster.removed(&UserId::new("a"), now);
-        roster.take(ids(&["a", "b"]), now, SETTLE).unwrap();
+        roster.take(ids(&["a", "b"]), now, now, SETTLE).unwrap();
         assert_eq!(bare(&roster), ["b", "c"]);
-        roster.take(ids(&["a", "b"]), now + SETTLE, SETTLE).unwrap();
+        roster
+            .take(ids(&["a", "b"]), now + SETTLE, now + SETTLE, SETTLE)
+            .unwrap();
         assert_eq!(bare(&roster), ["a", "b"]);
     }
 
     #[test]
     fn r3_an_empty_list_is_believed_only_after_the_settle_time() {
         let (mut roster, now) = (Roster::default(), Instant::now());
-        assert!(roster.take(ids(&[]), now, SETTLE).is_ok());
-        roster.take(ids(&["a"]), now, SETTLE).unwrap();
-        assert!(roster.take(ids(&[]), now, SETTLE).is_err());
+        assert!(roster.take(ids(&[]), now, now, SETTLE).is_ok());
+        roster.take(ids(&["a"]), now, now, SETTLE).unwrap();
+        assert!(roster.take(ids(&[]), now, now, SETTLE).is_err());
         assert!(!roster.is_fresh(now));
-        assert!(roster.take(ids(&[]), now + SETTLE, SETTLE).is_ok());
+        assert!(roster.take(ids(&[]), now + SETTLE, now + SETTLE, SETTLE).is_ok());
     }
 
     #[test]
@@ -242,7 +305,7 @@ mod tests {
         let (mut roster, now) = (Roster::default(), Instant::now());
         for at in [now, now + SETTLE] {
             roster
-                .take(ids(&["a", "b_deleted", "_deleted"]), at, SETTLE)
+                .take(ids(&["a", "b_deleted", "_deleted"]), at, at, SETTLE)
                 .unwrap();
             assert_eq!(bare(&roster), ["a", "_deleted"]);
             assert_eq!(roster.fresh_tombstones(at, SETTLE), usize::from(at == now));

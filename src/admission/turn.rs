@@ -28,7 +28,7 @@ pub(super) struct Turn<'a> {
 impl Turn<'_> {
     pub(super) fn begin(&mut self) -> Step {
         if self.admission.newcomer.is_none() {
-            self.forward_because(Reason::NoUserId)
+            self.give_up(Reason::NoUserId)
         } else if self.terms.mode == Mode::OnLimitError || self.terms.mode == Mode::Off {
             self.forward()
         } else if self.past_deadline() {
@@ -42,13 +42,15 @@ impl Turn<'_> {
 
     pub(super) fn look(&mut self) -> Step {
         self.admission.state = State::Looking;
+        self.admission.asked = self.now;
         Step::List
     }
 
     pub(super) fn listed(&mut self, entries: Option<Vec<UserId>>) -> Step {
         self.roster.forget_list();
         let settle = self.terms.settle_timeout;
-        let taken = entries.is_some_and(|entries| self.roster.take(entries, self.now, settle).is_ok());
+        let asked = self.admission.asked;
+        let taken = entries.is_some_and(|entries| self.roster.take(entries, asked, self.now, settle).is_ok());
         if taken {
             self.consider()
         } else if self
@@ -72,16 +74,18 @@ impl Turn<'_> {
         if let Some(step) = self.settle_deletion() {
             return step;
         }
+        // An id that is only alike may be another user's: then SnapTrade says that there is no room, and room is made.
+        let alike_counts = self.admission.limit.is_none();
         let newcomer_listed = self
             .admission
             .newcomer
             .as_ref()
-            .is_some_and(|id| self.roster.lists(id));
+            .is_some_and(|id| self.roster.lists(id) || (alike_counts && self.roster.lists_alike(id)));
         if newcomer_listed {
             return self.give_up(Reason::AlreadyListed);
         }
-        match self.admission.limit {
-            Some(limit) => self.consider_after_limit(limit),
+        match self.admission.limit.clone() {
+            Some(limit) => self.consider_after_limit(&limit),
             None => self.consider_ahead(),
         }
     }
@@ -124,28 +128,27 @@ impl Turn<'_> {
         }
     }
 
-    fn consider_after_limit(&mut self, limit: AfterLimit) -> Step {
+    fn consider_after_limit(&mut self, limit: &AfterLimit) -> Step {
         let fresh = self.roster.fresh_tombstones(self.now, self.terms.settle_timeout);
         if fresh + self.roster.lingering() > 0 {
-            if fresh > 0 && !limit.evicted && !self.roster.tombstones_count {
-                self.roster.tombstones_count = true;
-                self.admission.notes.push(Note::TombstonesCount);
-            }
             if self.terms.mode == Mode::Observe {
                 return self.give_up(Reason::Observed);
             }
             if let Some(limit) = &mut self.admission.limit {
-                limit.buried.get_or_insert(self.roster.going());
+                limit.awaited.get_or_insert_with(|| self.roster.going());
             }
             // The one retry must not be wasted, so that a tombstone of our own eviction is waited for as well.
             return self.pause_or(Reason::TimedOut);
         }
         // A tombstone that only grew old freed nothing.
-        let vanished = limit.buried.is_some_and(|buried| self.roster.going() < buried);
+        let vanished = limit
+            .awaited
+            .as_ref()
+            .is_some_and(|awaited| awaited.iter().any(|entry| !self.roster.names(entry)));
         if limit.evicted || vanished {
             return self.retry();
         }
-        if limit.buried.is_some() {
+        if limit.awaited.is_some() {
             return self.give_up(Reason::TimedOut);
         }
         let over = match self.terms.mode {
@@ -161,7 +164,7 @@ impl Turn<'_> {
     ///
     /// One deletion that went wrong is enough: it may still happen, and a second would then be one too many (R10).
     fn evict(&mut self, needed: usize) -> Step {
-        if let Some(reason @ (Reason::DeletionUnsettled | Reason::DeletionRejected)) = self.admission.reason {
+        if let Some(reason) = self.admission.reason.filter(|reason| reason.is_failed_deletion()) {
             return self.give_up(reason);
         }
         if self.admission.evicted.len() + needed > self.terms.max_per_registration {
@@ -169,8 +172,19 @@ impl Turn<'_> {
         }
         let mut order = self.terms.policy.order(&self.roster.candidates(self.now));
         order.retain(|id| !self.admission.refused.contains(id));
-        if order.len() < needed || self.admission.refused.len() >= REFUSALS_MAX {
+        if self.admission.refused.len() >= REFUSALS_MAX {
             return self.give_up(Reason::NobodyEvictable);
+        }
+        if order.len() < needed {
+            let unlisted = self.roster.unlisted();
+            return if order.len() + unlisted < needed {
+                self.give_up(Reason::NobodyEvictable)
+            } else if self.admission.state == State::Looking {
+                self.pause_or(Reason::NobodyEvictable)
+            } else {
+                // Whom the admission before registered has to be listed before it can go.
+                self.look()
+            };
         }
         order.truncate(needed);
         if self.terms.mode == Mode::Observe {
@@ -178,6 +192,10 @@ impl Turn<'_> {
                 .notes
                 .extend(order.into_iter().map(Note::WouldEvict));
             return self.give_up(Reason::Observed);
+        }
+        if !self.roster.is_fresh(self.now) {
+            // It took too long to come: nothing irreversible may rest on it.
+            return self.pause_or(Reason::TimedOut);
         }
         let victim = order.swap_remove(0);
         self.unless_in_vain().unwrap_or_else(|| {
@@ -233,27 +251,28 @@ impl Turn<'_> {
         };
         self.admission.pause = PAUSE_MIN;
         if matches!(deletion, Deletion::Accepted | Deletion::Unclear) {
-            self.roster.forget_list();
             return self.look();
         }
         self.roster.unresolved = None;
         self.admission.notes.push(Note::EvictionRefused(victim.clone()));
         self.admission.refused.push(victim);
-        if deletion == Deletion::Rejected {
-            self.give_up(Reason::DeletionRejected)
-        } else if self.roster.is_fresh(self.now) {
-            self.consider()
-        } else {
-            self.look()
+        match deletion {
+            Deletion::Rejected => self.give_up(Reason::DeletionRejected),
+            // The list named somebody who is not there. Its slot may be free, so that nobody else may have to go.
+            Deletion::NotFound => {
+                self.roster.forget_list();
+                self.pause_or(Reason::TimedOut)
+            }
+            _ if self.roster.is_fresh(self.now) => self.consider(),
+            _ => self.look(),
         }
     }
 
     pub(super) fn replied(&mut self, reply: Reply) -> Step {
         match reply {
-            Reply::Registered => {
-                if let Some(id) = &self.admission.newcomer {
-                    self.roster.registered(id, self.now);
-                }
+            Reply::Registered(id) => {
+                self.roster.registered(&id, self.now);
+                self.learn_whether_tombstones_count();
                 self.finish(Ending::Answered)
             }
             Reply::Other => self.finish(Ending::Answered),
@@ -269,8 +288,22 @@ impl Turn<'_> {
                 }
                 self.admission.limit = Some(AfterLimit::default());
                 self.admission.pause = PAUSE_MIN;
+                // Why it was forwarded without room no longer matters, unless a deletion went wrong.
+                self.admission
+                    .reason
+                    .take_if(|reason| !reason.is_failed_deletion());
                 self.look()
             }
+        }
+    }
+
+    /// A retry that succeeded, once nothing but the end of deletions had been waited for, shows that they took slots.
+    fn learn_whether_tombstones_count(&mut self) {
+        let only_waited = |limit: &AfterLimit| limit.awaited.is_some() && !limit.evicted;
+        let waited = self.admission.limit.as_ref().is_some_and(only_waited);
+        if self.admission.retried && waited && !self.roster.tombstones_count {
+            self.roster.tombstones_count = true;
+            self.admission.notes.push(Note::TombstonesCount);
         }
     }
 
@@ -306,26 +339,22 @@ impl Turn<'_> {
         }
     }
 
-    fn forward_because(&mut self, reason: Reason) -> Step {
-        self.admission.reason = Some(reason);
-        self.forward()
-    }
-
     fn forward(&mut self) -> Step {
-        if self.here.caller_gone && !self.admission.deletion_sent {
-            return self.finish(Ending::Abandoned);
-        }
-        self.admission.state = State::Sending;
-        Step::Forward { retry: false }
+        self.send(false)
     }
 
     fn retry(&mut self) -> Step {
+        self.send(true)
+    }
+
+    /// Sends the registration, unless its caller left and nobody was deleted for it.
+    fn send(&mut self, retry: bool) -> Step {
         if self.here.caller_gone && !self.admission.deletion_sent {
             return self.finish(Ending::Abandoned);
         }
-        self.admission.retried = true;
+        self.admission.retried = retry;
         self.admission.state = State::Sending;
-        Step::Forward { retry: true }
+        Step::Forward { retry }
     }
 
     fn finish(&mut self, ending: Ending) -> Step {

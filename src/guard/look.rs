@@ -78,11 +78,7 @@ impl Guard {
         };
         let seen = Seen::of(&entries, began);
         if let Ok(mut roster) = self.roster.try_lock() {
-            // Whom we have seen counts for `min_age`. For an eviction the list proves nothing: it was fetched
-            // without the lock.
-            let settle = self.tenant.terms.settle_timeout;
-            let _ = roster.take(entries, Instant::now(), settle);
-            roster.forget_list();
+            roster.note_seen(&entries, Instant::now());
         }
         self.remember(seen.clone());
         Ok(seen)

@@ -8,8 +8,9 @@ mod own;
 mod perform;
 mod story;
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -33,7 +34,7 @@ use crate::upstream::manage::Manage;
 
 pub use look::{LookError, Seen};
 
-/// Deletions by the application that wait to be noted. Past it they are forgotten, and the next list tells of them.
+/// Deletions by the application that wait to be noted. Past it the oldest are forgotten, since the next list tells of them.
 const DEPARTURES_MAX: usize = 1024;
 
 /// A registration that proved itself, as the caller sent it.
@@ -60,13 +61,21 @@ impl fmt::Debug for Registration {
 }
 
 /// What became of a registration.
-#[derive(Debug)]
 pub struct Admitted {
     pub answer: Result<Response<Bytes>, Refusal>,
     /// Those whose deletion is confirmed; the application may drop what it stored for them.
     pub evicted: Vec<UserId>,
     pub retried: bool,
     pub reason: Option<Reason>,
+}
+
+/// The reply may hold a user secret, and stays out of logs.
+impl fmt::Debug for Admitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admitted")
+            .field("outcome", &self.outcome())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Admitted {
@@ -168,7 +177,9 @@ pub struct Guard {
     /// The tenant's lock. It is fair, so that the queue is first come, first served.
     roster: Arc<tokio::sync::Mutex<Roster>>,
     queued: AtomicUsize,
-    departures: Mutex<Vec<UserId>>,
+    departures: Mutex<VecDeque<(UserId, Instant)>>,
+    /// See [`Guard::doubt`].
+    in_doubt: AtomicBool,
     seen: Mutex<Option<Seen>>,
     /// One look at a time; holds when and why the last one failed.
     looking: tokio::sync::Mutex<Option<(Instant, LookError)>>,
@@ -195,6 +206,7 @@ impl Guard {
             roster: Arc::default(),
             queued: AtomicUsize::new(0),
             departures: Mutex::default(),
+            in_doubt: AtomicBool::new(false),
             seen: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             registrations: AtomicU64::new(0),
@@ -258,10 +270,6 @@ impl Guard {
             Ok(mut roster) => {
                 let admitted = self.perform(&registration, &caller, &mut roster).await;
                 self.see(&roster);
-                if self.queued.load(Ordering::Acquire) == 0 {
-                    // Nobody takes the lock over, and with it the list.
-                    roster.forget_list();
-                }
                 admitted
             }
             Err(refusal) => self.refuse_unheard(&registration, refusal),
@@ -275,12 +283,16 @@ impl Guard {
         }
     }
 
-    /// Queues for the tenant's lock.
+    /// Queues for the tenant's lock. A list comes with it only from the one who held it while this one waited.
     async fn take_turn(
         &self,
         arrived: Instant,
         caller: &mut oneshot::Sender<Admitted>,
     ) -> Result<OwnedMutexGuard<Roster>, Refusal> {
+        if let Ok(mut roster) = Arc::clone(&self.roster).try_lock_owned() {
+            roster.forget_list();
+            return Ok(roster);
+        }
         let _place = Place::take(self).ok_or(Refusal::QueueFull)?;
         let patience = self.tenant.terms.admission_timeout;
         let turn = tokio::time::timeout(
@@ -297,14 +309,30 @@ impl Guard {
     /// The application deleted this user itself, and `SnapTrade` accepted it.
     pub fn departed(&self, user: UserId) {
         let mut departures = lock(&self.departures);
-        if departures.len() < DEPARTURES_MAX {
-            departures.push(user);
+        if departures.len() == DEPARTURES_MAX {
+            departures.pop_front();
         }
+        departures.push_back((user, Instant::now()));
     }
 
-    fn note_departures(&self, roster: &mut Roster, now: Instant) {
-        for user in std::mem::take(&mut *lock(&self.departures)) {
-            roster.removed(&user, now);
+    /// A call is on its way that may change who is there. Until its outcome is known, no list is ground for an eviction
+    /// that was asked for before.
+    pub fn doubt(&self) -> Doubt<'_> {
+        self.in_doubt.store(true, Ordering::Release);
+        Doubt { guard: self }
+    }
+
+    /// Takes in what happened beside the admission. Either way the list is asked for anew before anybody is deleted.
+    fn note_changes(&self, roster: &mut Roster, now: Instant) {
+        if self.in_doubt.swap(false, Ordering::AcqRel) {
+            roster.doubt(now);
+        }
+        for (user, at) in std::mem::take(&mut *lock(&self.departures)) {
+            // By now every list says so.
+            if now.saturating_duration_since(at) < self.tenant.terms.settle_timeout {
+                roster.removed(&user, at);
+                roster.doubt(now);
+            }
         }
     }
 
@@ -328,6 +356,19 @@ impl Guard {
                 "forwarded a registration unmanaged, because it could not be verified"
             );
         }
+    }
+}
+
+/// A call that may change who is there, from before it is sent until its outcome is known. Dropping it, for whatever
+/// reason, casts doubt on the lists that were asked for meanwhile.
+#[derive(Debug)]
+pub struct Doubt<'a> {
+    guard: &'a Guard,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.guard.in_doubt.store(true, Ordering::Release);
     }
 }
 

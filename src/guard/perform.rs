@@ -25,6 +25,9 @@ const RESIGN_AFTER: Duration = Duration::from_secs(5);
 /// The longest reply to a registration that is read.
 const REPLY_BYTES_MAX: usize = 1 << 20;
 
+/// How long a reply to a registration may take to come in after its head. It is short, and others wait for the lock.
+const REPLY_READ_MAX: Duration = Duration::from_secs(10);
+
 const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 
 impl Guard {
@@ -39,13 +42,14 @@ impl Guard {
         let mut story = Story::new(self, registration);
         let mut answer = Err(Refusal::CallerGone);
         let mut event = Event::Begun;
+        let mut held = 0;
         loop {
             let here = Circumstances {
                 caller_gone: caller.is_closed(),
                 stopping: self.means.stopping.is_cancelled(),
             };
             let now = Instant::now();
-            self.note_departures(roster, now);
+            self.note_changes(roster, now);
             let step = admission.on(event, now, here, self.terms(), roster);
             story.record(admission.take_notes());
             event = match step {
@@ -61,7 +65,7 @@ impl Guard {
                 Step::Delete(victim) => self.delete(&victim, &mut story).await,
                 Step::Forward { retry } => {
                     let reply;
-                    (reply, answer) = self.forward(registration, retry, &mut story).await;
+                    (reply, answer) = self.forward(registration, retry, &mut held, &mut story).await;
                     Event::Replied(reply)
                 }
                 Step::Finish(ending) => {
@@ -90,17 +94,22 @@ impl Guard {
         &self,
         registration: &Registration,
         retry: bool,
+        held: &mut u64,
         story: &mut Story<'_>,
     ) -> (Reply, Result<Response<Bytes>, Refusal>) {
         let began = Instant::now();
         let resign = retry || registration.arrived.elapsed() > RESIGN_AFTER;
         let request = if resign {
-            self.signed_anew(registration)
+            // At least one second more than the last time, so that no signature is sent twice.
+            *held = registration.arrived.elapsed().as_secs().max(*held + 1);
+            self.signed_anew(registration, *held)
         } else {
             request(registration, &registration.query)
         };
         let response = match self.means.forwarder.send(request).await {
-            Ok(response) => read(response).await,
+            Ok(response) => tokio::time::timeout(REPLY_READ_MAX, read(response))
+                .await
+                .unwrap_or_else(|passed| Err(Refusal::Upstream(UpstreamError::broke_off(passed)))),
             Err(error) => Err(Refusal::Upstream(error)),
         };
         story.forwarded(&response, resign, began.elapsed());
@@ -114,9 +123,8 @@ impl Guard {
     }
 
     /// The registration with the caller's timestamp plus the seconds it was held, signed in the caller's form (R11).
-    fn signed_anew(&self, registration: &Registration) -> Request<RequestBody> {
+    fn signed_anew(&self, registration: &Registration, held: u64) -> Request<RequestBody> {
         let proven = &registration.proven;
-        let held = registration.arrived.elapsed().as_secs().max(1);
         let query = query::replace_timestamp(&registration.query, proven.timestamp.plus(held));
         let signature = self
             .key
@@ -138,7 +146,7 @@ impl Guard {
         let newcomer = registration.proven.user_id.as_ref();
         let status = response.status().as_u16();
         match classify_registration(status, body, &self.tenant.phrases, newcomer) {
-            Answer::Registered { .. } => Reply::Registered,
+            Answer::Registered { user_id, .. } => Reply::Registered(user_id),
             Answer::LimitReached => Reply::LimitReached,
             Answer::Unclear => Reply::Unclear,
             _ => Reply::Other,

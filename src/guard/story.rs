@@ -84,7 +84,7 @@ impl<'a> Story<'a> {
     /// While the registry is in memory the log is the journal: the intent stands there before the deed (R7).
     pub(super) fn intend(&self, victim: &UserId) {
         let tenant = self.guard.tenant();
-        tracing::debug!(tenant, %victim, newcomer = self.newcomer, "about to delete a user");
+        tracing::info!(tenant, %victim, newcomer = self.newcomer, "evicting: about to delete this user to make room");
     }
 
     pub(super) fn record(&self, notes: Vec<Note>) {

@@ -156,6 +156,8 @@ impl Proxy {
             query::decode(raw).map(UserId::new)
         });
         let request = streaming(request, self.shared.body_idle_timeout);
+        // However this ends, also by the caller's leaving.
+        let _doubt = guard.doubt();
         let reply = self.pass(request, Route::DeleteUser).await;
         if let Some(user) = user.filter(|_| reply.status().is_success()) {
             guard.departed(user);

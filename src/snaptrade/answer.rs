@@ -17,6 +17,9 @@ const PERSONAL_KEY_PHRASES: [&str; 2] = [
     "not available for personal keys",
 ];
 
+/// What throttling says, whatever its status: some of it also says that a limit is reached.
+const THROTTLED_PHRASES: [&str; 4] = ["throttled", "rate limit", "too many requests", "request limit"];
+
 /// What became of a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -40,8 +43,10 @@ pub enum Answer {
 pub enum Deletion {
     /// Queued; it is done when the id is no longer listed.
     Accepted,
-    /// `SnapTrade` will not or cannot delete this user (403, 404); the next in order may be tried.
+    /// `SnapTrade` will not delete this user (403); the next in order may be tried.
     Refused,
+    /// There is no such user (404), so that the list was wrong about it.
+    NotFound,
     /// `SnapTrade` did not accept the call as such: a setting of ours is wrong, and the next call would fare no better.
     Rejected,
     /// The user may or may not be going.
@@ -109,7 +114,8 @@ pub fn classify_registration(
 pub fn classify_deletion(status: u16) -> Deletion {
     match status {
         200..=299 => Deletion::Accepted,
-        403 | 404 => Deletion::Refused,
+        403 => Deletion::Refused,
+        404 => Deletion::NotFound,
         408 | 429 => Deletion::Unclear,
         400..=499 => Deletion::Rejected,
         _ => Deletion::Unclear,
@@ -153,6 +159,8 @@ fn refused(status: u16, error: &ErrorBody, phrases: &[String], newcomer: Option<
         Answer::BadSignature
     } else if PERSONAL_KEY_PHRASES.into_iter().any(says) {
         Answer::PersonalKey
+    } else if THROTTLED_PHRASES.into_iter().any(says) {
+        Answer::Throttled
     } else if !matches!(status, 401 | 404) && phrases.iter().any(|phrase| says(phrase)) {
         Answer::LimitReached
     } else {

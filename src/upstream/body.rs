@@ -1,5 +1,6 @@
 //! Bodies on their way through: streamed, never gathered, and never left waiting for ever.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,7 +28,6 @@ pub fn has_other_coding(headers: &HeaderMap) -> bool {
 }
 
 /// What the caller sends on. Trailers pass.
-#[derive(Debug)]
 pub enum RequestBody {
     /// As it arrives from the caller.
     Streaming(Upload),
@@ -41,6 +41,13 @@ pub struct Upload {
     incoming: Incoming,
     patience: Patience,
     progress: Arc<Progress>,
+}
+
+/// What it holds stays out of logs.
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody").finish_non_exhaustive()
+    }
 }
 
 impl RequestBody {
@@ -154,13 +161,18 @@ impl Progress {
 }
 
 /// What the caller gets: a reply from upstream as it arrives, or one made here. Trailers pass.
-#[derive(Debug)]
 pub struct ReplyBody(Reply);
 
-#[derive(Debug)]
 enum Reply {
     Upstream { incoming: Incoming, patience: Patience },
     Full(Full<Bytes>),
+}
+
+/// What it holds, a user secret perhaps, stays out of logs.
+impl fmt::Debug for ReplyBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplyBody").finish_non_exhaustive()
+    }
 }
 
 impl ReplyBody {

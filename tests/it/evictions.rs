@@ -370,20 +370,3 @@ async fn on_limit_error_ignores_max_users_while_snaptrade_accepts() {
     assert_eq!(it.kinds(), [CallKind::Register]);
     it.stop().await;
 }
-
-#[tokio::test]
-async fn the_applications_own_deletion_makes_room_although_the_list_lags() {
-    let lagging = Options {
-        delete_lag: Duration::from_millis(500),
-        ..options()
-    };
-    let it = Harness::with_users(&FIVE, lagging, &[]).await;
-    assert_eq!(it.delete("c").await.status, 200);
-    let reply = it.register("new").await;
-    assert_eq!(
-        (reply.status.as_u16(), reply.admission()),
-        (200, "forwarded; retried")
-    );
-    assert_eq!(it.sim.deletions(), 1, "the application's own");
-    it.stop().await;
-}

@@ -203,7 +203,7 @@ async fn session(level: &str) -> Ended {
 }
 
 #[tokio::test]
-async fn each_admission_and_each_eviction_is_one_line_that_tells_its_story() {
+async fn each_admission_is_one_line_that_tells_its_story_and_each_eviction_one_before_and_after() {
     let ended = session("info").await;
     let stories = ended.logged("registration");
     assert_eq!(stories.len(), 2, "{}", ended.err);
@@ -247,17 +247,22 @@ async fn each_admission_and_each_eviction_is_one_line_that_tells_its_story() {
             .unwrap()
             .contains("register (signed anew) 200")
     );
-    let victims: Vec<Value> = ended
-        .logged("evicted: the user is deleted and no longer listed")
-        .iter()
-        .map(|line| json!([line["victim"], line["newcomer"]]))
-        .collect();
-    assert_eq!(
-        victims,
-        [json!(["a", "n1"]), json!(["b", "n2"]), json!(["c", "n2"])]
-    );
+    for message in [
+        "evicting: about to delete this user to make room",
+        "evicted: the user is deleted and no longer listed",
+    ] {
+        let victims: Vec<Value> = ended
+            .logged(message)
+            .iter()
+            .map(|line| json!([line["victim"], line["newcomer"]]))
+            .collect();
+        assert_eq!(
+            victims,
+            [json!(["a", "n1"]), json!(["b", "n2"]), json!(["c", "n2"])]
+        );
+    }
     // Ready, the first look, draining, stopped; and nothing of the call that was passed through.
-    assert_eq!(ended.err.lines().count(), 4 + 2 + 3, "{}", ended.err);
+    assert_eq!(ended.err.lines().count(), 4 + 2 + 2 * 3, "{}", ended.err);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 mod between;
 mod commands;
 mod connections;
+mod departures;
 mod economy;
 mod evictions;
 mod framing;

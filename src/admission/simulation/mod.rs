@@ -28,6 +28,20 @@ struct Witness {
     list: Option<(Instant, Vec<UserId>)>,
     intent: Option<UserId>,
     open_deletion: Option<(Instant, UserId)>,
+    /// When the application last deleted somebody itself, and all whom it did.
+    doubted: Option<Instant>,
+    departed: Vec<UserId>,
+}
+
+/// What the rules need to remember about one admission.
+#[derive(Default)]
+struct Course {
+    /// Deletions that took effect, or may have.
+    deleted: usize,
+    /// SnapTrade itself said that there is no room.
+    limit_hit: bool,
+    /// A deletion was rejected, so that none may follow.
+    rejected: bool,
 }
 
 struct Run {
@@ -50,7 +64,9 @@ impl Run {
     fn new(seed: u64, verbose: bool) -> Self {
         let mut dice = Dice::new(seed);
         let clean = dice.percent(40);
-        let limit = dice.pick([2, 3, 4, 5, 6]);
+        let max_users = dice.pick([1, 2, 3, 4, 5, 6]);
+        // SnapTrade may allow more than the tenant's owner does.
+        let limit = max_users + dice.pick([0, 0, 1, 3]);
         let nature = Nature {
             limit,
             tombstones_count: dice.percent(40),
@@ -69,7 +85,7 @@ impl Run {
         };
         let terms = Terms {
             mode,
-            max_users: limit,
+            max_users,
             on_list_error: if dice.percent(50) {
                 OnListError::Forward
             } else {
@@ -86,9 +102,9 @@ impl Run {
         };
         let now = Instant::now();
         let there = if clean {
-            dice.below(limit as u64 + 1)
+            dice.below(max_users as u64 + 1)
         } else {
-            dice.below(limit as u64 + 6)
+            dice.below(max_users as u64 + 6)
         };
         let name = |n| {
             UserId::new(if n % 3 == 2 {
@@ -160,7 +176,7 @@ impl Run {
                 // Nobody waited: the lock was let go, and with it the list.
                 self.roster.forget_list();
                 self.witness.list = None;
-                self.world.pass(caller.arrives - self.world.now, &mut self.dice);
+                self.pass(caller.arrives - self.world.now);
             }
             self.one(&caller);
         }
@@ -180,7 +196,7 @@ impl Run {
 
     fn one(&mut self, caller: &Caller) {
         let mut admission = Admission::new(Some(caller.newcomer.clone()), caller.arrives);
-        let (mut event, mut sent, mut deleted, mut limit_hit) = (Event::Begun, 0, 0, false);
+        let (mut event, mut sent, mut course) = (Event::Begun, 0, Course::default());
         for _ in 0..STEPS_MAX {
             let here = self.here(caller);
             let step = admission.on(event.clone(), self.world.now, here, &self.terms, &mut self.roster);
@@ -191,36 +207,33 @@ impl Run {
                 Step::List => self.list(),
                 Step::Pause(time) => {
                     assert!(time <= Duration::from_secs(2));
-                    self.world.pass(time, &mut self.dice);
+                    self.pass(time);
                     Event::Woken
                 }
                 Step::RecordIntent(victim) => {
-                    self.witness.intent = Some(victim);
-                    let slow = if self.dice.percent(3) { 4000 } else { 20 };
-                    let time = self.dice.millis(slow);
-                    self.world.pass(time, &mut self.dice);
-                    Event::IntentRecorded(!self.dice.percent(self.world.nature.faults / 4))
+                    let slow = if self.dice.percent(10) { 1700 } else { 0 };
+                    let time = Duration::from_millis(slow) + self.dice.millis(400);
+                    self.pass(time);
+                    let recorded = !self.dice.percent(self.world.nature.faults / 4);
+                    self.witness.intent = recorded.then_some(victim);
+                    Event::IntentRecorded(recorded)
                 }
                 Step::Delete(victim) => {
                     self.check_deletion(&victim, caller, here);
-                    deleted += 1;
-                    assert!(
-                        deleted <= self.terms.max_per_registration + 3,
-                        "R4: bounded evictions"
-                    );
-                    self.delete(victim)
+                    self.check_need(&course);
+                    self.delete(victim, &mut course)
                 }
                 Step::Forward { retry } => {
                     sent += 1;
                     assert_eq!(retry, sent == 2, "R9: sent at most twice");
-                    assert!(!retry || limit_hit, "R9: only a limit error is retried");
+                    assert!(!retry || course.limit_hit, "R9: only a limit error is retried");
                     let reply = self.register(caller);
-                    limit_hit = reply == Reply::LimitReached;
+                    course.limit_hit = reply == Reply::LimitReached;
                     Event::Replied(reply)
                 }
                 Step::Finish(ending) => {
                     assert!(
-                        ending != Ending::Abandoned || deleted == 0,
+                        ending != Ending::Abandoned || course.deleted == 0,
                         "nobody is deleted for nothing"
                     );
                     assert!(ending != Ending::Answered || sent > 0);
@@ -239,12 +252,32 @@ impl Run {
         }
     }
 
+    /// Lets time pass, in which the application may delete somebody itself.
+    fn pass(&mut self, time: Duration) {
+        if let Some(departed) = self.world.pass(time, &mut self.dice) {
+            let now = self.world.now;
+            self.witness.doubted = Some(now);
+            self.witness
+                .open_deletion
+                .take_if(|(_, victim)| *victim == departed);
+            self.roster.removed(&departed, now);
+            self.roster.doubt(now);
+            self.witness.departed.push(departed);
+        }
+    }
+
     fn list(&mut self) -> Event {
         let entries = self.world.list(&mut self.dice);
+        let asked = self.world.now;
+        if self.world.nature.faults > 0 {
+            let slow = if self.dice.percent(10) { 4000 } else { 100 };
+            let time = self.dice.millis(slow);
+            self.pass(time);
+        }
         self.witness.list = entries
             .clone()
             .filter(|list| !list.is_empty())
-            .map(|list| (self.world.now, list));
+            .map(|list| (asked, list));
         if let (Some((_, victim)), Some(list)) = (&self.witness.open_deletion, &entries)
             && !list.contains(victim)
         {
@@ -266,9 +299,13 @@ impl Run {
             .as_ref()
             .expect("R3: no eviction without a confirmed list");
         assert!(now - *at <= LIST_AGE_MAX, "R3: a list at most two seconds old");
+        assert!(
+            self.witness.doubted.is_none_or(|doubted| *at >= doubted),
+            "R3: no change since that is known of"
+        );
         assert!(list.contains(victim), "R3: a victim is a listed user");
         assert!(
-            !list.contains(&caller.newcomer),
+            !list.contains(&caller.newcomer) || self.witness.departed.contains(&caller.newcomer),
             "R4: the newcomer is not on the roster"
         );
         assert!(!here.caller_gone && !here.stopping, "R4: not in vain");
@@ -277,8 +314,6 @@ impl Run {
             "R5: protected"
         );
         assert!(self.terms.mode != Mode::Observe, "observe deletes nobody");
-        let far_above = list.len() > self.terms.max_users + 12;
-        assert!(!far_above, "R4: an account far above its limit loses nobody");
         let settled = |(since, _): &(Instant, UserId)| now >= *since + self.terms.settle_timeout;
         assert!(
             self.witness.open_deletion.as_ref().is_none_or(settled),
@@ -286,12 +321,33 @@ impl Run {
         );
     }
 
-    fn delete(&mut self, victim: UserId) -> Event {
+    /// Without another hand, what the machine knows is what is so: then nobody goes while there is room.
+    fn check_need(&self, course: &Course) {
+        assert!(!course.rejected, "R10: none after one that was rejected");
+        assert!(
+            course.deleted < self.terms.max_per_registration,
+            "R4: bounded evictions"
+        );
+        let undisturbed = self.world.nature.other_hands == 0 && self.terms.mode == Mode::Enforce;
+        if undisturbed && !course.limit_hit {
+            let over = (self.world.live() + 1).saturating_sub(self.terms.max_users);
+            assert!(over > 0, "R4: nobody goes while there is room");
+            let all_listed = self.world.nature.list_lag == Duration::ZERO;
+            assert!(
+                !all_listed || over + course.deleted <= self.terms.max_per_registration,
+                "R4: an account far above its limit loses nobody"
+            );
+        }
+    }
+
+    fn delete(&mut self, victim: UserId, course: &mut Course) -> Event {
         let sent = self.world.now;
         let deletion = self.world.delete(&victim, &mut self.dice);
         let time = self.dice.millis(300);
-        self.world.pass(time, &mut self.dice);
+        self.pass(time);
+        course.rejected |= deletion == Deletion::Rejected;
         if matches!(deletion, Deletion::Accepted | Deletion::Unclear) {
+            course.deleted += 1;
             self.deletions += 1;
             self.witness.open_deletion = Some((sent, victim));
             self.witness.list = None;
@@ -301,10 +357,10 @@ impl Run {
 
     fn register(&mut self, caller: &Caller) -> Reply {
         let time = self.dice.millis(300);
-        self.world.pass(time, &mut self.dice);
+        self.pass(time);
         let reply = self.world.register(&caller.newcomer, &mut self.dice);
         match reply {
-            Reply::Registered => {
+            Reply::Registered(_) => {
                 self.registered += 1;
                 if let Some((_, list)) = &mut self.witness.list {
                     list.push(caller.newcomer.clone());

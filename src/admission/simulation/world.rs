@@ -89,20 +89,25 @@ impl World {
         }
     }
 
-    pub(super) fn pass(&mut self, time: Duration, dice: &mut Dice) {
+    /// Lets time pass, in which another hand may add or remove a user. Tells of a removal by the application, which the
+    /// sidecar sees.
+    pub(super) fn pass(&mut self, time: Duration, dice: &mut Dice) -> Option<UserId> {
         self.now += time;
         let gone = self.nature.delete_lag + self.nature.settle;
         let now = self.now;
         self.users
             .retain(|user| user.deleted_at.is_none_or(|at| now < at + gone));
-        if dice.percent(self.nature.other_hands) {
-            if dice.percent(50) && self.live() < self.nature.limit {
-                self.strangers += 1;
-                self.add(UserId::new(format!("stranger-{}", self.strangers)));
-            } else if let Some(user) = self.users.iter_mut().find(|user| user.deleted_at.is_none()) {
-                user.deleted_at = Some(now);
-            }
+        if !dice.percent(self.nature.other_hands) {
+            return None;
         }
+        if dice.percent(50) && self.live() < self.nature.limit {
+            self.strangers += 1;
+            self.add(UserId::new(format!("stranger-{}", self.strangers)));
+            return None;
+        }
+        let user = self.users.iter_mut().find(|user| user.deleted_at.is_none())?;
+        user.deleted_at = Some(now);
+        dice.percent(50).then(|| user.id.clone())
     }
 
     fn add(&mut self, id: UserId) {
@@ -146,7 +151,12 @@ impl World {
     pub(super) fn delete(&mut self, id: &UserId, dice: &mut Dice) -> Deletion {
         let fault = dice.percent(self.nature.faults);
         if fault && dice.percent(50) {
-            return dice.pick([Deletion::Refused, Deletion::Rejected, Deletion::Unclear]);
+            return dice.pick([
+                Deletion::Refused,
+                Deletion::NotFound,
+                Deletion::Rejected,
+                Deletion::Unclear,
+            ]);
         }
         let now = self.now;
         match self
@@ -155,7 +165,7 @@ impl World {
             .find(|user| user.id == *id && user.deleted_at.is_none())
         {
             Some(user) => user.deleted_at = Some(now),
-            None => return Deletion::Refused,
+            None => return Deletion::NotFound,
         }
         if fault {
             Deletion::Unclear
@@ -167,7 +177,11 @@ impl World {
     pub(super) fn register(&mut self, id: &UserId, dice: &mut Dice) -> Reply {
         let fault = dice.percent(self.nature.faults);
         if fault && dice.percent(50) {
-            return dice.pick([Reply::Other, Reply::Unclear]);
+            return if dice.percent(50) {
+                Reply::Other
+            } else {
+                Reply::Unclear
+            };
         }
         let occupied = if self.nature.tombstones_count {
             self.users.len()
@@ -181,6 +195,10 @@ impl World {
             return Reply::LimitReached;
         }
         self.add(id.clone());
-        if fault { Reply::Unclear } else { Reply::Registered }
+        if fault {
+            Reply::Unclear
+        } else {
+            Reply::Registered(id.clone())
+        }
     }
 }

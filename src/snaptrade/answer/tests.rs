@@ -102,6 +102,16 @@ fn r9_nothing_else_is_taken_for_the_limit() {
             r#"{"detail":"userId length limit is 100 characters","code":"1012"}"#,
             Answer::Refused,
         ),
+        (
+            403,
+            r#"{"detail":"Rate limit reached","code":"0000"}"#,
+            Answer::Throttled,
+        ),
+        (
+            400,
+            r#"{"detail":"Request was throttled: request limit reached"}"#,
+            Answer::Throttled,
+        ),
         (400, r#"{"detail":["limit reached"]}"#, Answer::Refused),
         (400, r#"{"message":"limit reached"}"#, Answer::Refused),
         (400, "limit reached", Answer::Refused),
@@ -166,7 +176,8 @@ fn without_phrases_there_is_no_limit() {
 fn r10_a_deletion_is_judged_by_its_status() {
     for (statuses, expected) in [
         (&[200, 202, 204][..], Deletion::Accepted),
-        (&[403, 404], Deletion::Refused),
+        (&[403], Deletion::Refused),
+        (&[404], Deletion::NotFound),
         (&[400, 401, 402, 405, 422], Deletion::Rejected),
         (&[100, 301, 408, 429, 500, 502, 503, 504, 999], Deletion::Unclear),
     ] {
