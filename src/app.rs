@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::policy::Mode;
 use crate::config::{Config, Tenant};
 use crate::guard::{Guard, Means};
 use crate::ops::{self, Ops};
@@ -230,6 +231,16 @@ async fn first_look(guard: Arc<Guard>) {
     if let Ok(seen) = guard.look(Duration::ZERO).await {
         let users = seen.users.len();
         tracing::info!(tenant, users, limit, "SnapTrade answers for this key");
+        if users > limit && guard.terms().mode == Mode::Enforce {
+            tracing::warn!(
+                tenant,
+                users,
+                limit,
+                "more users are listed than max_users allows. If the plan allows them, set max_users to what it allows: \
+                 otherwise the next registration deletes users until it fits, unless that takes more than \
+                 max_per_registration"
+            );
+        }
     }
 }
 

@@ -116,6 +116,14 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Somebody should look into it: a setting or a policy keeps room from being made, or a deletion went wrong.
+    pub fn wants_attention(self) -> bool {
+        matches!(
+            self,
+            Self::TooManyOver | Self::NobodyEvictable | Self::DeletionUnsettled | Self::DeletionRejected
+        )
+    }
+
     /// A deletion went wrong, and may still happen: then nobody else is deleted for this registration.
     fn is_failed_deletion(self) -> bool {
         matches!(self, Self::DeletionUnsettled | Self::DeletionRejected)
@@ -145,7 +153,8 @@ impl Reason {
 pub enum Note {
     Evicted(UserId),
     EvictionRefused(UserId),
-    EvictionFailed(UserId),
+    /// Still listed after the settle time; it may still go.
+    EvictionUnsettled(UserId),
     /// The intent was recorded, but its deletion was not sent.
     EvictionWithdrawn(UserId),
     /// What `observe` would have deleted.
@@ -184,6 +193,7 @@ pub struct Admission {
     pause: Duration,
     evicted: Vec<UserId>,
     refused: Vec<UserId>,
+    unsettled: Option<UserId>,
     deletion_sent: bool,
     limit: Option<AfterLimit>,
     retried: bool,
@@ -202,6 +212,7 @@ impl Admission {
             pause: PAUSE_MIN,
             evicted: Vec::new(),
             refused: Vec::new(),
+            unsettled: None,
             deletion_sent: false,
             limit: None,
             retried: false,
@@ -213,6 +224,11 @@ impl Admission {
     /// Those whose deletion is confirmed, in order.
     pub fn evicted(&self) -> &[UserId] {
         &self.evicted
+    }
+
+    /// The one whose deletion was sent and has not been seen to happen.
+    pub fn unsettled(&self) -> Option<&UserId> {
+        self.unsettled.as_ref()
     }
 
     pub fn retried(&self) -> bool {

@@ -10,6 +10,9 @@ use crate::types::UserId;
 /// A list older than this is no ground for an eviction (R3).
 pub const LIST_AGE_MAX: Duration = Duration::from_secs(2);
 
+/// For how many settle times a deletion that was sent and did not show in time is still taken to be on its way.
+const DOOMED_SETTLE_TIMES: u32 = 5;
+
 /// A deletion that was sent and is not yet known to have happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
@@ -39,6 +42,11 @@ pub struct Roster {
     empty_since: Option<Instant>,
     /// When last somebody else may have changed who is there.
     doubted: Option<Instant>,
+    /// Those whose deletion was sent and did not show within the settle time, and when it was sent. It may still happen, so
+    /// that they neither count nor are deleted again.
+    doomed: HashMap<UserId, Instant>,
+    /// The doomed that are gone by now, until somebody asks.
+    gone: Vec<UserId>,
     /// At most one (R10).
     pub unresolved: Option<Unresolved>,
     /// Learnt from a limit error: on this key a tombstone takes a slot.
@@ -66,6 +74,10 @@ impl Roster {
             self.empty_since = None;
         }
         self.removed.retain(|_, at| now.duration_since(*at) < settle);
+        self.doomed
+            .retain(|_, at| now.duration_since(*at) < settle * DOOMED_SETTLE_TIMES);
+        let gone = self.doomed.extract_if(|id, _| !entries.contains(id));
+        self.gone.extend(gone.map(|(id, _)| id));
         let entries = self.with_own_changes(entries, now, settle);
         self.first_seen.retain(|id, _| entries.contains(id));
         for id in &entries {
@@ -94,7 +106,9 @@ impl Roster {
     /// `listUsers` may lag: a user that we just registered counts, one that we just saw go does not.
     fn with_own_changes(&mut self, mut entries: Vec<UserId>, now: Instant, settle: Duration) -> Vec<UserId> {
         self.lingering = entries
-            .extract_if(.., |id| self.removed.contains_key(id))
+            .extract_if(.., |id| {
+                self.removed.contains_key(id) || self.doomed.contains_key(id)
+            })
             .collect();
         // What is known of a user outlives a list that misses it for once, or the youngest would become one of unknown
         // age, and go first.
@@ -132,6 +146,7 @@ impl Roster {
     /// SnapTrade registered this user for us.
     pub fn registered(&mut self, id: &UserId, now: Instant) {
         self.removed.remove(id);
+        self.doomed.remove(id);
         // It was gone, or it could not have been registered anew.
         self.unresolved.take_if(|unresolved| unresolved.victim == *id);
         self.registered.insert(
@@ -157,6 +172,24 @@ impl Roster {
         if let Some((_, entries)) = &mut self.listed {
             entries.retain(|entry| entry != id);
         }
+    }
+
+    /// The deletion that was sent at `since` did not show in time.
+    pub fn doom(&mut self, id: &UserId, since: Instant) {
+        self.doomed.insert(id.clone(), since);
+        if let Some((_, entries)) = &mut self.listed {
+            self.lingering.extend(entries.extract_if(.., |entry| entry == id));
+        }
+    }
+
+    /// The doomed that a list no longer named.
+    pub fn take_gone(&mut self) -> Vec<UserId> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Deletions that were sent and have not been seen to happen.
+    pub fn under_way(&self) -> usize {
+        self.doomed.len() + usize::from(self.unresolved.is_some())
     }
 
     pub fn lists(&self, id: &UserId) -> bool {

@@ -51,6 +51,8 @@ impl Turn<'_> {
         let settle = self.terms.settle_timeout;
         let asked = self.admission.asked;
         let taken = entries.is_some_and(|entries| self.roster.take(entries, asked, self.now, settle).is_ok());
+        let gone = self.roster.take_gone();
+        self.admission.notes.extend(gone.into_iter().map(Note::Evicted));
         if taken {
             self.consider()
         } else if self
@@ -100,6 +102,7 @@ impl Turn<'_> {
             self.roster.removed(&victim, self.now);
             self.admission.notes.push(Note::Evicted(victim.clone()));
             if own {
+                self.admission.unsettled = None;
                 self.admission.evicted.push(victim);
                 if let Some(limit) = &mut self.admission.limit {
                     limit.evicted = true;
@@ -111,7 +114,8 @@ impl Turn<'_> {
             return Some(self.pause_or(Reason::DeletionUnsettled));
         }
         self.roster.unresolved = None;
-        self.admission.notes.push(Note::EvictionFailed(victim));
+        self.roster.doom(&victim, since);
+        self.admission.notes.push(Note::EvictionUnsettled(victim));
         own.then(|| self.give_up(Reason::DeletionUnsettled))
     }
 
@@ -138,7 +142,7 @@ impl Turn<'_> {
                 limit.awaited.get_or_insert_with(|| self.roster.going());
             }
             // The one retry must not be wasted, so that a tombstone of our own eviction is waited for as well.
-            return self.pause_or(Reason::TimedOut);
+            return self.pause_or(self.still_waiting());
         }
         // A tombstone that only grew old freed nothing.
         let vanished = limit
@@ -149,7 +153,7 @@ impl Turn<'_> {
             return self.retry();
         }
         if limit.awaited.is_some() {
-            return self.give_up(Reason::TimedOut);
+            return self.give_up(self.still_waiting());
         }
         let over = match self.terms.mode {
             Mode::OnLimitError => 1,
@@ -158,6 +162,14 @@ impl Turn<'_> {
                 .max(1),
         };
         self.evict(over)
+    }
+
+    /// Why there is no room in the end, after waiting for it.
+    fn still_waiting(&self) -> Reason {
+        match self.admission.unsettled {
+            Some(_) => Reason::DeletionUnsettled,
+            None => Reason::TimedOut,
+        }
     }
 
     /// Starts the eviction of the first of `needed` victims, or says why there is none.
@@ -237,6 +249,7 @@ impl Turn<'_> {
             return way_out.unwrap_or_else(|| self.look());
         }
         self.admission.deletion_sent = true;
+        self.admission.unsettled = Some(victim.clone());
         self.roster.unresolved = Some(Unresolved {
             victim: victim.clone(),
             since: self.now,
@@ -254,6 +267,7 @@ impl Turn<'_> {
             return self.look();
         }
         self.roster.unresolved = None;
+        self.admission.unsettled = None;
         self.admission.notes.push(Note::EvictionRefused(victim.clone()));
         self.admission.refused.push(victim);
         match deletion {
@@ -283,7 +297,12 @@ impl Turn<'_> {
             Reply::LimitReached => {
                 self.roster.forget_list();
                 let again = self.admission.limit.is_none() && self.admission.newcomer.is_some();
-                if !again || self.terms.mode == Mode::Off {
+                // Another list would say the same.
+                let settled = matches!(
+                    self.admission.reason,
+                    Some(Reason::Observed | Reason::NobodyEvictable | Reason::TooManyOver)
+                );
+                if !again || settled || self.terms.mode == Mode::Off {
                     return self.finish(Ending::Answered);
                 }
                 self.admission.limit = Some(AfterLimit::default());

@@ -13,20 +13,20 @@ use crate::types::UserId;
 pub struct Seen {
     /// Live ones, in the order of `listUsers`.
     pub users: Vec<UserId>,
-    /// Entries whose deletion is queued.
-    pub tombstones: usize,
+    /// Deletions that are under way: entries whose deletion is queued, and what was sent and not seen to happen.
+    pub pending_deletions: usize,
     pub at: Instant,
 }
 
 impl Seen {
-    fn of(entries: &[UserId], at: Instant) -> Self {
+    fn of(entries: &[UserId], under_way: usize, at: Instant) -> Self {
         let (tombstones, users): (Vec<_>, Vec<_>) = entries
             .iter()
             .cloned()
             .partition(|id| is_tombstone_shaped(id.as_str()).is_some());
         Self {
             users,
-            tombstones: tombstones.len(),
+            pending_deletions: tombstones.len() + under_way,
             at,
         }
     }
@@ -73,15 +73,23 @@ impl Guard {
                 why: called.failure.unwrap_or_default(),
             };
             self.log_failed_look(&error);
+            self.note_trouble(Some(&error.why));
             *last_failure = Some((Instant::now(), error.clone()));
             return Err(error);
         };
-        let seen = Seen::of(&entries, began);
-        if let Ok(mut roster) = self.roster.try_lock() {
+        self.note_trouble(None);
+        let under_way = self.roster.try_lock().map_or(0, |mut roster| {
             roster.note_seen(&entries, Instant::now());
-        }
+            roster.under_way()
+        });
+        let seen = Seen::of(&entries, under_way, began);
         self.remember(seen.clone());
         Ok(seen)
+    }
+
+    /// What keeps the users from being counted, or that nothing does.
+    pub(super) fn note_trouble(&self, why: Option<&str>) {
+        *lock(&self.trouble) = why.map(str::to_owned);
     }
 
     fn log_failed_look(&self, error: &LookError) {
@@ -90,7 +98,7 @@ impl Guard {
             let remedy = "check client_id and consumer_key";
             tracing::error!(tenant, %error, "SnapTrade does not accept this key; {remedy}");
         } else {
-            let remedy = "Check proxy.upstream, DNS and the way out";
+            let remedy = "Check proxy.upstream, upstream_ca_file, DNS and the way out";
             tracing::warn!(tenant, %error, "cannot count the users; calls are forwarded all the same. {remedy}");
         }
     }
@@ -103,14 +111,14 @@ impl Guard {
     /// Remembers what an admission saw, if its list still holds.
     pub(super) fn see(&self, roster: &Roster) {
         if let Some((at, entries)) = roster.list() {
-            self.remember(Seen::of(entries, at));
+            self.remember(Seen::of(entries, roster.under_way(), at));
         }
     }
 
     fn remember(&self, seen: Seen) {
         let metrics = &self.means.metrics;
         metrics.users(self.tenant(), seen.users.len());
-        metrics.pending_deletions(self.tenant(), seen.tombstones);
+        metrics.pending_deletions(self.tenant(), seen.pending_deletions);
         *lock(&self.seen) = Some(seen);
     }
 }

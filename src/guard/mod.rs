@@ -3,6 +3,7 @@
 //! An admission is a task of its own on the control runtime, so that one past its first deletion finishes even if its
 //! caller leaves; a caller leaves by dropping the future of [`Guard::admit`].
 
+mod changes;
 mod look;
 mod own;
 mod perform;
@@ -32,10 +33,8 @@ use crate::upstream::error::UpstreamError;
 use crate::upstream::forward::Forwarder;
 use crate::upstream::manage::Manage;
 
+pub use changes::Doubt;
 pub use look::{LookError, Seen};
-
-/// Deletions by the application that wait to be noted. Past it the oldest are forgotten, since the next list tells of them.
-const DEPARTURES_MAX: usize = 1024;
 
 /// A registration that proved itself, as the caller sent it.
 pub struct Registration {
@@ -65,6 +64,8 @@ pub struct Admitted {
     pub answer: Result<Response<Bytes>, Refusal>,
     /// Those whose deletion is confirmed; the application may drop what it stored for them.
     pub evicted: Vec<UserId>,
+    /// The one whose deletion was sent and has not been seen to happen; better taken as gone too.
+    pub unsettled: Option<UserId>,
     pub retried: bool,
     pub reason: Option<Reason>,
 }
@@ -83,6 +84,8 @@ impl Admitted {
     pub fn outcome(&self) -> &'static str {
         match &self.answer {
             _ if !self.evicted.is_empty() => "evicted",
+            // What never left was not forwarded.
+            Err(Refusal::Upstream(error)) if !error.sent() => "refused",
             Ok(_) | Err(Refusal::Upstream(_) | Refusal::ReplyTooLong) => "forwarded",
             Err(_) => "refused",
         }
@@ -92,6 +95,7 @@ impl Admitted {
         Self {
             answer: Err(refusal),
             evicted: Vec::new(),
+            unsettled: None,
             retried: false,
             reason: None,
         }
@@ -153,16 +157,19 @@ pub struct Means {
 }
 
 /// What is known of a tenant without asking.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Live users when they were last counted.
     pub users: Option<usize>,
-    /// Deletions queued at `SnapTrade` when the users were last counted.
+    /// Deletions that were under way when the users were last counted: queued at `SnapTrade`, or sent and not seen to
+    /// happen.
     pub pending_deletions: usize,
     /// Registrations that wait for their turn.
     pub queued: usize,
     pub registrations: u64,
     pub evictions: u64,
+    /// Why the users could not be counted, if that failed when it was last tried.
+    pub trouble: Option<String>,
     /// Registrations that we could not verify and `SnapTrade` accepted: a way of signing that we do not know.
     pub unrecognised_accepted: u64,
 }
@@ -181,6 +188,7 @@ pub struct Guard {
     /// See [`Guard::doubt`].
     in_doubt: AtomicBool,
     seen: Mutex<Option<Seen>>,
+    trouble: Mutex<Option<String>>,
     /// One look at a time; holds when and why the last one failed.
     looking: tokio::sync::Mutex<Option<(Instant, LookError)>>,
     registrations: AtomicU64,
@@ -208,6 +216,7 @@ impl Guard {
             departures: Mutex::default(),
             in_doubt: AtomicBool::new(false),
             seen: Mutex::default(),
+            trouble: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             registrations: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
@@ -232,7 +241,8 @@ impl Guard {
         let seen = lock(&self.seen);
         Status {
             users: seen.as_ref().map(|seen| seen.users.len()),
-            pending_deletions: seen.as_ref().map_or(0, |seen| seen.tombstones),
+            pending_deletions: seen.as_ref().map_or(0, |seen| seen.pending_deletions),
+            trouble: lock(&self.trouble).clone(),
             queued: self.queued.load(Ordering::Relaxed),
             registrations: self.registrations.load(Ordering::Relaxed),
             evictions: self.evictions.load(Ordering::Relaxed),
@@ -267,11 +277,7 @@ impl Guard {
 
     async fn run(&self, registration: Registration, mut caller: oneshot::Sender<Admitted>) {
         let admitted = match self.take_turn(registration.arrived, &mut caller).await {
-            Ok(mut roster) => {
-                let admitted = self.perform(&registration, &caller, &mut roster).await;
-                self.see(&roster);
-                admitted
-            }
+            Ok(mut roster) => self.perform(&registration, &caller, &mut roster).await,
             Err(refusal) => self.refuse_unheard(&registration, refusal),
         };
         if caller.send(admitted).is_err() {
@@ -306,34 +312,9 @@ impl Guard {
         }
     }
 
-    /// The application deleted this user itself, and `SnapTrade` accepted it.
-    pub fn departed(&self, user: UserId) {
-        let mut departures = lock(&self.departures);
-        if departures.len() == DEPARTURES_MAX {
-            departures.pop_front();
-        }
-        departures.push_back((user, Instant::now()));
-    }
-
-    /// A call is on its way that may change who is there. Until its outcome is known, no list is ground for an eviction
-    /// that was asked for before.
-    pub fn doubt(&self) -> Doubt<'_> {
-        self.in_doubt.store(true, Ordering::Release);
-        Doubt { guard: self }
-    }
-
-    /// Takes in what happened beside the admission. Either way the list is asked for anew before anybody is deleted.
-    fn note_changes(&self, roster: &mut Roster, now: Instant) {
-        if self.in_doubt.swap(false, Ordering::AcqRel) {
-            roster.doubt(now);
-        }
-        for (user, at) in std::mem::take(&mut *lock(&self.departures)) {
-            // By now every list says so.
-            if now.saturating_duration_since(at) < self.tenant.terms.settle_timeout {
-                roster.removed(&user, at);
-                roster.doubt(now);
-            }
-        }
+    /// A registration went by unmanaged, because the mode is `off`.
+    pub fn unmanaged(&self) {
+        self.means.metrics.registration(self.tenant(), "unmanaged");
     }
 
     /// A registration that did not verify was answered by `SnapTrade`, and accepted or not.
@@ -353,22 +334,10 @@ impl Guard {
             tracing::warn!(
                 tenant,
                 reason,
-                "forwarded a registration unmanaged, because it could not be verified"
+                "forwarded a registration unmanaged, because it could not be verified; most likely the backend and this \
+                 sidecar have different consumer keys, or their clocks differ"
             );
         }
-    }
-}
-
-/// A call that may change who is there, from before it is sent until its outcome is known. Dropping it, for whatever
-/// reason, casts doubt on the lists that were asked for meanwhile.
-#[derive(Debug)]
-pub struct Doubt<'a> {
-    guard: &'a Guard,
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        self.guard.in_doubt.store(true, Ordering::Release);
     }
 }
 

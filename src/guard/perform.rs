@@ -50,7 +50,11 @@ impl Guard {
             };
             let now = Instant::now();
             self.note_changes(roster, now);
+            let is_news = matches!(event, Event::Listed(_) | Event::Replied(_));
             let step = admission.on(event, now, here, self.terms(), roster);
+            if is_news {
+                self.see(roster);
+            }
             story.record(admission.take_notes());
             event = match step {
                 Step::List => self.list(&mut story).await,
@@ -81,6 +85,7 @@ impl Guard {
     async fn list(&self, story: &mut Story<'_>) -> Event {
         let called = self.manage.list().await;
         story.called("list_users", &called);
+        self.note_trouble(called.failure.as_deref());
         Event::Listed(called.outcome)
     }
 

@@ -10,9 +10,13 @@ use http::{HeaderMap, Response};
 use super::{Admitted, Guard, Refusal, Registration};
 use crate::admission::roster::Roster;
 use crate::admission::{Admission, Note, Reason};
+use crate::snaptrade::answer::ErrorBody;
 use crate::telemetry::chain;
 use crate::types::UserId;
 use crate::upstream::manage::Called;
+
+/// Of what SnapTrade says in a refusal, for the log.
+const REFUSAL_CHARS_MAX: usize = 200;
 
 /// What happened so far.
 pub(super) struct Story<'a> {
@@ -84,7 +88,12 @@ impl<'a> Story<'a> {
     /// While the registry is in memory the log is the journal: the intent stands there before the deed (R7).
     pub(super) fn intend(&self, victim: &UserId) {
         let tenant = self.guard.tenant();
-        tracing::info!(tenant, %victim, newcomer = self.newcomer, "evicting: about to delete this user to make room");
+        tracing::info!(
+            tenant,
+            victim = victim.as_str(),
+            newcomer = self.newcomer,
+            "evicting: about to delete this user to make room"
+        );
     }
 
     pub(super) fn record(&self, notes: Vec<Note>) {
@@ -100,23 +109,49 @@ impl<'a> Story<'a> {
                 }
                 Note::Evicted(victim) => {
                     self.guard.evicted();
-                    tracing::info!(tenant, %victim, newcomer, "evicted: the user is deleted and no longer listed");
+                    tracing::info!(
+                        tenant,
+                        victim = victim.as_str(),
+                        newcomer,
+                        "evicted: the user is deleted and no longer listed"
+                    );
                     "evicted"
                 }
                 Note::EvictionRefused(victim) => {
-                    tracing::warn!(tenant, %victim, newcomer, "eviction refused: SnapTrade did not accept the deletion");
+                    tracing::warn!(
+                        tenant,
+                        victim = victim.as_str(),
+                        newcomer,
+                        "eviction refused: SnapTrade did not accept the deletion"
+                    );
                     "refused"
                 }
-                Note::EvictionFailed(victim) => {
-                    tracing::warn!(tenant, %victim, newcomer, "eviction failed: the user is still listed after settle_timeout");
-                    "failed"
+                Note::EvictionUnsettled(victim) => {
+                    tracing::warn!(
+                        tenant,
+                        victim = victim.as_str(),
+                        newcomer,
+                        "eviction unsettled: the deletion was sent and the user is still listed after settle_timeout; it \
+                         may still go, so take it as gone"
+                    );
+                    "unsettled"
                 }
                 Note::EvictionWithdrawn(victim) => {
-                    tracing::info!(tenant, %victim, newcomer, "eviction withdrawn: no deletion was sent");
+                    tracing::info!(
+                        tenant,
+                        victim = victim.as_str(),
+                        newcomer,
+                        "eviction withdrawn: no deletion was sent"
+                    );
                     "withdrawn"
                 }
                 Note::WouldEvict(victim) => {
-                    tracing::info!(tenant, %victim, newcomer, "would evict this user, if the mode were not observe");
+                    tracing::info!(
+                        tenant,
+                        victim = victim.as_str(),
+                        newcomer,
+                        "would evict this user, if the mode were not observe"
+                    );
                     "would-evict"
                 }
             };
@@ -135,28 +170,42 @@ impl<'a> Story<'a> {
         let admitted = Admitted {
             answer,
             evicted: admission.evicted().to_vec(),
+            unsettled: admission.unsettled().cloned(),
             retried: admission.retried(),
             reason: admission.reason(),
         };
         let outcome = admitted.outcome();
         let answer = admitted.answer.as_ref();
-        tracing::info!(
-            tenant = self.guard.tenant(),
-            newcomer = self.newcomer,
-            outcome,
-            status = answer.ok().map(|reply| reply.status().as_u16()),
-            problem = answer.err().map(Refusal::token),
-            evicted = names(&admitted.evicted),
-            reason = admitted.reason.map(Reason::token),
-            retried = admitted.retried,
-            users = roster.list().map(|_| roster.bare().count()),
-            limit = self.guard.terms().max_users,
-            calls = self.calls,
-            steps = self.steps,
-            queued_ms = millis(self.queued),
-            took_ms = millis(took),
-            "registration"
-        );
+        let refusal = answer.ok().and_then(refusal);
+        // The level is a constant of each call site, so that the same line stands for two of them.
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    tenant = self.guard.tenant(),
+                    newcomer = self.newcomer,
+                    outcome,
+                    status = answer.ok().map(|reply| reply.status().as_u16()),
+                    refusal,
+                    problem = answer.err().map(Refusal::token),
+                    evicted = names(&admitted.evicted),
+                    unsettled = admitted.unsettled.as_ref().map(UserId::as_str),
+                    reason = admitted.reason.map(Reason::token),
+                    retried = admitted.retried,
+                    users = roster.list().map(|_| roster.bare().count()),
+                    limit = self.guard.terms().max_users,
+                    calls = self.calls,
+                    steps = self.steps,
+                    queued_ms = millis(self.queued),
+                    took_ms = millis(took),
+                    "registration"
+                )
+            };
+        }
+        if admitted.reason.is_some_and(Reason::wants_attention) {
+            line!(warn);
+        } else {
+            line!(info);
+        }
         self.guard.answered(outcome, took);
         admitted
     }
@@ -198,6 +247,20 @@ impl Guard {
             metrics.clock_skew(skew);
         }
     }
+}
+
+/// What SnapTrade said in a refusal: without it nobody can tell which words mean the limit.
+fn refusal(reply: &Response<Bytes>) -> Option<String> {
+    if !reply.status().is_client_error() {
+        return None;
+    }
+    let said = ErrorBody::parse(reply.body());
+    let text = said
+        .codes
+        .iter()
+        .chain(&said.details)
+        .fold(String::new(), |text, word| text + word + " ");
+    Some(text.trim_end().chars().take(REFUSAL_CHARS_MAX).collect())
 }
 
 fn names(users: &[UserId]) -> Option<String> {

@@ -64,6 +64,8 @@ struct Tenant<'o> {
     registrations: u64,
     evictions: u64,
     unrecognised_accepted: u64,
+    #[serde(skip)]
+    trouble: Option<String>,
 }
 
 /// What is known without asking anyone.
@@ -75,7 +77,7 @@ pub(super) async fn summary(State(ops): State<Arc<Ops>>, uri: Uri) -> Result<Res
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: ops.health.uptime().as_secs(),
         upstream: &ops.upstream,
-        problems: tenants.iter().filter_map(problem).collect(),
+        problems: tenants.iter().flat_map(problems).collect(),
         tenants,
     };
     Ok(([UNCACHED], Json(summary)).into_response())
@@ -108,17 +110,31 @@ fn tenant(guard: &Guard) -> Tenant<'_> {
         registrations: status.registrations,
         evictions: status.evictions,
         unrecognised_accepted: status.unrecognised_accepted,
+        trouble: status.trouble,
     }
 }
 
-/// R2: a signature that we do not know and `SnapTrade` does means that registrations go by unmanaged.
-fn problem(tenant: &Tenant<'_>) -> Option<String> {
-    (tenant.unrecognised_accepted > 0).then(|| {
+fn problems(tenant: &Tenant<'_>) -> impl Iterator<Item = String> {
+    let uncounted = tenant.trouble.as_ref().map(|why| {
+        format!(
+            "tenant {}: the users cannot be counted: {why}. Calls are forwarded, and nobody is evicted.",
+            tenant.name
+        )
+    });
+    let over = tenant.users.filter(|users| *users > tenant.max_users).map(|users| {
+        format!(
+            "tenant {}: {users} users are listed, and max_users is {}. Set max_users to what the plan allows.",
+            tenant.name, tenant.max_users
+        )
+    });
+    // R2: a signature that we do not know and SnapTrade does means that registrations go by unmanaged.
+    let unrecognised = (tenant.unrecognised_accepted > 0).then(|| {
         format!(
             "tenant {}: SnapTrade accepted {} registration(s) whose signature the sidecar did not recognise, so no \
              room was made for them. Check that consumer_key is the key the application signs with; if it is, the \
              client signs in a way the sidecar does not know: please report it.",
             tenant.name, tenant.unrecognised_accepted
         )
-    })
+    });
+    [uncounted, over, unrecognised].into_iter().flatten()
 }

@@ -85,7 +85,8 @@ fn message(seen: &Seen, max: usize, standing: Standing) -> String {
         0 => format!("{count} of {max} users: at the limit."),
         slots => format!("{count} of {max} users: room for {slots} more."),
     };
-    let settling = (seen.tombstones > 0).then(|| format!("Deletions not settled yet: {}.", seen.tombstones));
+    let settling = (seen.pending_deletions > 0)
+        .then(|| format!("Deletions not settled yet: {}.", seen.pending_deletions));
     let how = standing.reads().err().map(str::to_owned);
     let sentences: Vec<String> = [Some(room), settling, how].into_iter().flatten().collect();
     sentences.join(" ")
@@ -102,7 +103,7 @@ mod tests {
     fn seen(ids: &[&str], tombstones: usize) -> Seen {
         Seen {
             users: ids.iter().map(UserId::new).collect(),
-            tombstones,
+            pending_deletions: tombstones,
             at: Instant::now(),
         }
     }

@@ -7,8 +7,8 @@ pub mod headers;
 pub mod outcome;
 pub mod replies;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -35,6 +35,9 @@ use replies::Problem;
 /// The longest body of a registration under a tenant's client id.
 pub const REGISTRATION_BYTES_MAX: usize = 64 << 10;
 
+/// Client ids of strangers that are told of.
+const STRANGERS_MAX: usize = 100;
+
 /// The metric label of a request that names none of our client ids.
 const NO_TENANT: &str = "unknown";
 
@@ -46,6 +49,8 @@ pub struct Shared {
     metrics: Arc<Metrics>,
     body_idle_timeout: Duration,
     health_paths: bool,
+    /// Client ids that registrations came under and no tenant has.
+    strangers: Mutex<HashSet<String>>,
 }
 
 impl Shared {
@@ -64,6 +69,25 @@ impl Shared {
             metrics,
             body_idle_timeout: config.body_idle_timeout,
             health_paths: config.health_paths,
+            strangers: Mutex::default(),
+        }
+    }
+
+    /// A registration came under a client id that no tenant has: most likely a setting is wrong. Said once for each.
+    fn warn_of_stranger(&self, query: Option<&str>) {
+        let client_id = query::unique(query.unwrap_or_default(), "clientId")
+            .ok()
+            .flatten();
+        let Some(client_id) = client_id.and_then(query::decode) else {
+            return;
+        };
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if strangers.len() < STRANGERS_MAX && strangers.insert(client_id.to_string()) {
+            tracing::warn!(
+                client_id = &*client_id,
+                "a registration came for a client id that no tenant has; it was forwarded, and nobody makes room for it. If \
+                 it is yours, set client_id to it"
+            );
         }
     }
 
@@ -96,6 +120,9 @@ impl Proxy {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let route = Route::classify(&method, &path);
         let guard = self.shared.guard_of(request.uri().query()).cloned();
+        if guard.is_none() && route == Route::Register {
+            self.shared.warn_of_stranger(request.uri().query());
+        }
         let reply = match (route, &guard) {
             (Route::Register, Some(guard)) => self.register(request, guard, arrived).await,
             (Route::DeleteUser, Some(guard)) => self.delete(request, guard).await,
@@ -144,9 +171,14 @@ impl Proxy {
     }
 
     fn failed(&self, error: &UpstreamError, route: Route) -> Response<ReplyBody> {
+        let problem = Problem::from(error);
+        if problem == Problem::BadTarget {
+            // The upstream has nothing to do with it.
+            return problem.reply();
+        }
         self.shared.metrics.upstream_error(error.label());
         tracing::warn!(route = route.label(), error = %chain(error), "a call was not answered by the upstream");
-        Problem::from(error).reply()
+        problem.reply()
     }
 
     /// A deletion by the application itself. The guard is told, so that no lagging list makes it evict somebody.
@@ -174,6 +206,7 @@ impl Proxy {
         if guard.terms().mode == Mode::Off {
             let request = streaming(request, self.shared.body_idle_timeout);
             let reply = self.pass(request, Route::Register).await;
+            guard.unmanaged();
             return outcome::unmanaged(reply, "mode-off");
         }
         let (head, body) = request.into_parts();

@@ -16,6 +16,9 @@ pub const ADMISSION: HeaderName = HeaderName::from_static("snaptrade-sidecar-adm
 /// The percent-encoded ids of the users that were deleted to make room.
 pub const EVICTED: HeaderName = HeaderName::from_static("snaptrade-sidecar-evicted");
 
+/// The percent-encoded id of a user whose deletion was sent and has not been seen to happen.
+pub const UNSETTLED: HeaderName = HeaderName::from_static("snaptrade-sidecar-unsettled");
+
 /// The reply to a managed registration.
 pub(super) fn reply(admitted: Admitted) -> Response<ReplyBody> {
     let word = admitted.outcome();
@@ -35,6 +38,9 @@ pub(super) fn reply(admitted: Admitted) -> Response<ReplyBody> {
     set(&mut reply, ADMISSION, &format!("{word}{retried}{reason}"));
     if !admitted.evicted.is_empty() {
         set(&mut reply, EVICTED, &encoded(&admitted.evicted));
+    }
+    if let Some(user) = &admitted.unsettled {
+        set(&mut reply, UNSETTLED, &query::encode(user.as_str()));
     }
     reply
 }

@@ -16,6 +16,8 @@ use crate::upstream::error::{Kind, UpstreamError};
 pub enum Problem {
     /// Nothing was sent.
     UpstreamUnreachable,
+    /// Nothing was sent: there was no trust, or no TLS.
+    UpstreamTls,
     /// Nothing was sent.
     ConnectTimeout,
     /// The request may have taken effect.
@@ -53,7 +55,8 @@ pub enum Problem {
 impl From<&UpstreamError> for Problem {
     fn from(error: &UpstreamError) -> Self {
         match error.kind() {
-            Kind::Connect | Kind::Tls => Self::UpstreamUnreachable,
+            Kind::Connect => Self::UpstreamUnreachable,
+            Kind::Tls => Self::UpstreamTls,
             Kind::Timeout if error.sent() => Self::UpstreamTimeout,
             Kind::Timeout => Self::ConnectTimeout,
             Kind::BrokeOff => Self::UpstreamBrokeOff,
@@ -89,6 +92,7 @@ impl Problem {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::UpstreamUnreachable
+            | Self::UpstreamTls
             | Self::UpstreamBrokeOff
             | Self::UpstreamProtocol
             | Self::ReplyTooLong => StatusCode::BAD_GATEWAY,
@@ -108,6 +112,7 @@ impl Problem {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UpstreamUnreachable => "sidecar_upstream_unreachable",
+            Self::UpstreamTls => "sidecar_upstream_tls",
             Self::ConnectTimeout => "sidecar_connect_timeout",
             Self::UpstreamBrokeOff => "sidecar_upstream_broke_off",
             Self::UpstreamTimeout => "sidecar_upstream_timeout",
@@ -143,6 +148,11 @@ impl Problem {
                 "The sidecar could not connect to SnapTrade. The request was not sent; it is safe to send it again. If \
                  this lasts, check the sidecar's proxy.upstream and its network; the cause is in its log.",
             ),
+            Self::UpstreamTls => Cow::Borrowed(
+                "The sidecar does not trust the certificate of its upstream, or the upstream does not speak TLS. The request \
+                 was not sent. A private CA goes into the sidecar's proxy.upstream_ca_file, and an upstream without TLS is \
+                 http://; the cause is in its log.",
+            ),
             Self::ConnectTimeout => Cow::Borrowed(
                 "The sidecar could not connect to SnapTrade in time (proxy.connect_timeout). The request was not sent; it \
                  is safe to send it again.",
@@ -164,12 +174,12 @@ impl Problem {
                  (listUsers) before registering again.",
             ),
             Self::CallerTooSlow => Cow::Borrowed(
-                "The body of the request stopped arriving at the sidecar (proxy.body_idle_timeout). SnapTrade got only \
-                 part of it. Send the whole request again.",
+                "The body of the request stopped arriving at the sidecar (proxy.body_idle_timeout). SnapTrade got \
+                 part of it at most. Send the whole request again.",
             ),
             Self::CallerBody => Cow::Borrowed(
-                "The body of the request broke off or is not in valid chunks. SnapTrade got only part of it. Send the \
-                 whole request again.",
+                "The body of the request broke off or is not in valid chunks. SnapTrade got part of it at \
+                 most. Send the whole request again.",
             ),
             Self::QueueFull => Cow::Borrowed(
                 "Too many registrations are waiting for room under this SnapTrade key already. This one was not sent; \
@@ -230,8 +240,9 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Problem; 17] = [
+    const ALL: [Problem; 18] = [
         Problem::UpstreamUnreachable,
+        Problem::UpstreamTls,
         Problem::ConnectTimeout,
         Problem::UpstreamBrokeOff,
         Problem::UpstreamTimeout,

@@ -31,7 +31,7 @@ pub const REGISTRATION_OUTCOMES: [&str; 5] = [
     "unrecognised-accepted",
 ];
 /// What becomes of an intended eviction.
-pub const EVICTION_OUTCOMES: [&str; 5] = ["evicted", "refused", "failed", "withdrawn", "would-evict"];
+pub const EVICTION_OUTCOMES: [&str; 5] = ["evicted", "refused", "unsettled", "withdrawn", "would-evict"];
 /// The calls that the sidecar makes itself, and what becomes of them.
 pub const MANAGEMENT_CALLS: [&str; 2] = ["list_users", "delete_user"];
 pub const MANAGEMENT_OUTCOMES: [&str; 2] = ["ok", "error"];

@@ -14,8 +14,7 @@ use tokio::time::timeout;
 use crate::harness::{FIVE, Harness, PATIENCE, Registration, Reply, options, read};
 use crate::program::{Sidecar, simulator};
 
-const CANNOT_COUNT: &str =
-    "cannot count the users; calls are forwarded all the same. Check proxy.upstream, DNS and the way out";
+const CANNOT_COUNT: &str = "cannot count the users; calls are forwarded all the same. Check proxy.upstream, upstream_ca_file, DNS and the way out";
 
 /// Asks the ops plane; `body` is sent as JSON.
 pub(crate) async fn ask(

@@ -92,7 +92,7 @@ async fn an_upstream_that_cannot_be_reached_is_said_at_once_and_ends_nothing() {
     let warning = it
         .program
         .logged(
-            "cannot count the users; calls are forwarded all the same. Check proxy.upstream, DNS and the way out",
+            "cannot count the users; calls are forwarded all the same. Check proxy.upstream, upstream_ca_file, DNS and the way out",
         )
         .await;
     assert_eq!(warning["level"], "WARN");

@@ -144,10 +144,7 @@ async fn an_upstream_that_is_not_trusted_gets_nothing() {
         let mut caller = Peer::connect(sidecar.proxy).await;
         caller.send("GET /a HTTP/1.1\r\n\r\n").await;
         let reply = caller.message().await;
-        assert_eq!(
-            reply.verdict(),
-            ("502", "sidecar_upstream_unreachable".to_owned())
-        );
+        assert_eq!(reply.verdict(), ("502", "sidecar_upstream_tls".to_owned()));
         let mut ops = Peer::connect(sidecar.ops).await;
         ops.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
         let metrics = String::from_utf8(ops.message().await.body).unwrap();

@@ -246,3 +246,49 @@ fn an_empty_id_is_nobody_who_could_go() {
         Step::RecordIntent(id("b"))
     );
 }
+
+#[test]
+fn r9_a_deletion_that_may_still_happen_is_not_sent_again_and_its_user_counts_no_more() {
+    let mut bench = Bench::new();
+    bench.run([Event::Begun, listed(&["a", "b", "c"]), INTENT]);
+    bench.on(Event::Deleted(Deletion::Accepted));
+    bench.after(Duration::from_secs(20));
+    assert_eq!(bench.on(listed(&["a", "b", "c"])), FORWARD);
+    assert_eq!(bench.admission.unsettled(), Some(&id("a")));
+    assert_eq!(bench.admission.take_notes(), [Note::EvictionUnsettled(id("a"))]);
+    bench.on(Event::Replied(Reply::Other));
+    assert_eq!(bench.roster.under_way(), 1);
+
+    bench.next_registration("newer");
+    bench.roster.forget_list();
+    assert_eq!(bench.run([Event::Begun, listed(&["a", "b", "c"])]), FORWARD);
+    // SnapTrade still counts it: it is waited for.
+    bench.run([Event::Replied(Reply::LimitReached), listed(&["a", "b", "c"])]);
+    assert_eq!(bench.run([Event::Woken, listed(&["b", "c"])]), RETRY);
+    assert_eq!(bench.admission.take_notes(), [Note::Evicted(id("a"))]);
+    assert_eq!(bench.roster.under_way(), 0);
+}
+
+#[test]
+fn a_deletion_that_never_happened_is_forgotten_in_the_end() {
+    let mut bench = Bench::new();
+    bench.run([Event::Begun, listed(&["a", "b", "c"]), INTENT]);
+    bench.on(Event::Deleted(Deletion::Unclear));
+    bench.after(Duration::from_secs(20));
+    bench.run([listed(&["a", "b", "c"]), Event::Replied(Reply::Other)]);
+    bench.after(Duration::from_secs(80));
+    bench.next_registration("newer");
+    assert_eq!(
+        bench.run([Event::Begun, listed(&["a", "b", "c"])]),
+        Step::RecordIntent(id("a"))
+    );
+}
+
+#[test]
+fn observe_says_once_whom_it_would_evict() {
+    let mut bench = Bench::new();
+    bench.terms.mode = Mode::Observe;
+    assert_eq!(bench.run([Event::Begun, listed(&["a", "b", "c"])]), FORWARD);
+    assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), ANSWERED);
+    assert_eq!(bench.admission.take_notes(), [Note::WouldEvict(id("a"))]);
+}

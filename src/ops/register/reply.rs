@@ -193,6 +193,7 @@ mod tests {
         Admitted {
             answer,
             evicted: evicted.iter().map(UserId::new).collect(),
+            unsettled: None,
             retried: false,
             reason: None,
         }

@@ -1,0 +1,56 @@
+//! What changes beside the admissions: the application deletes users itself.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::{Guard, lock};
+use crate::admission::roster::Roster;
+use crate::types::UserId;
+
+/// Deletions by the application that wait to be noted. Past it the oldest are forgotten, since the next list tells of them.
+const DEPARTURES_MAX: usize = 1024;
+
+impl Guard {
+    /// The application deleted this user itself, and `SnapTrade` accepted it.
+    pub fn departed(&self, user: UserId) {
+        let mut departures = lock(&self.departures);
+        if departures.len() == DEPARTURES_MAX {
+            departures.pop_front();
+        }
+        departures.push_back((user, Instant::now()));
+    }
+
+    /// A call is on its way that may change who is there. Until its outcome is known, no list is ground for an eviction
+    /// that was asked for before.
+    pub fn doubt(&self) -> Doubt<'_> {
+        self.in_doubt.store(true, Ordering::Release);
+        Doubt { guard: self }
+    }
+
+    /// Takes in what happened beside the admission. Either way the list is asked for anew before anybody is deleted.
+    pub(super) fn note_changes(&self, roster: &mut Roster, now: Instant) {
+        if self.in_doubt.swap(false, Ordering::AcqRel) {
+            roster.doubt(now);
+        }
+        for (user, at) in std::mem::take(&mut *lock(&self.departures)) {
+            // By now every list says so.
+            if now.saturating_duration_since(at) < self.tenant.terms.settle_timeout {
+                roster.removed(&user, at);
+                roster.doubt(now);
+            }
+        }
+    }
+}
+
+/// A call that may change who is there, from before it is sent until its outcome is known. Dropping it, for whatever
+/// reason, casts doubt on the lists that were asked for meanwhile.
+#[derive(Debug)]
+pub struct Doubt<'a> {
+    guard: &'a Guard,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.guard.in_doubt.store(true, Ordering::Release);
+    }
+}
