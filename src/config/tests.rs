@@ -203,18 +203,22 @@ fn warnings_refuse_nothing() {
     let scene = Scene::minimal()
         .flag("proxy.upstream", "http://snaptrade.internal")
         .flag("tenants.default.client_id", "PERS-1")
-        .env(("SNAPTRADE_SIDECAR_PROXY_LISTEN", "x"))
+        .env(("SNAPTRADE_PROXY_LISTEN", "x"))
         .env(("SNAPTRADE_CONSUMER_KEY_FILE", "x"))
+        .env(("SNAPTRADE_MAX_USERS", "6"))
+        .env(("SNAPTRADE_BASE_URL", "x"))
         .env(("snaptrade_client_id", "x"))
         .env(("SNAPTRADE_SIDECAR_SERVICE_HOST", "10.0.0.1"))
         .env(("SNAPTRADE_SIDECAR_PORT", "tcp://10.0.0.1:80"));
     assert_eq!(
         scene.warnings(),
         [
-            "environment variable SNAPTRADE_SIDECAR_PROXY_LISTEN is not read; did you mean \
+            "environment variable SNAPTRADE_PROXY_LISTEN is not read; did you mean \
              SNAPTRADE_SIDECAR__PROXY__LISTEN?",
             "environment variable SNAPTRADE_CONSUMER_KEY_FILE is not read; did you mean \
              SNAPTRADE_SIDECAR__TENANTS__DEFAULT__CONSUMER_KEY_FILE?",
+            "environment variable SNAPTRADE_MAX_USERS is not read; did you mean \
+             SNAPTRADE_SIDECAR__TENANTS__DEFAULT__MAX_USERS?",
             "environment variable snaptrade_client_id is not read; did you mean SNAPTRADE_CLIENT_ID?",
             "proxy.upstream: http://snaptrade.internal is not encrypted; secrets and signatures can be read on the way",
             "tenants.default.client_id: PERS-1 is a personal key, with which SnapTrade registers no users",

@@ -278,7 +278,7 @@ async fn file_environment_and_flags_lie_one_over_the_other() {
     ];
     let environment = [
         ("SNAPTRADE_SIDECAR_CONFIG", file.to_str().unwrap()),
-        ("SNAPTRADE_SIDECAR_OPS_TOKEN", "mistyped"),
+        ("SNAPTRADE_OPS_TOKEN", "mistyped"),
     ];
     let mut program = Program::start(&arguments, &environment);
     let ready = program.logged("snaptrade-sidecar is ready").await;
@@ -294,7 +294,7 @@ async fn file_environment_and_flags_lie_one_over_the_other() {
     let warnings: Vec<&str> = ended.err.lines().filter(|line| line.contains("WARN")).collect();
     assert_eq!(warnings.len(), 2, "{}", ended.err);
     for expected in [
-        "SNAPTRADE_SIDECAR_OPS_TOKEN is not read; did you mean SNAPTRADE_SIDECAR__OPS__TOKEN?",
+        "SNAPTRADE_OPS_TOKEN is not read; did you mean SNAPTRADE_SIDECAR__OPS__TOKEN?",
         "every user of this machine can read it; chmod o-r ",
     ] {
         assert!(

@@ -220,6 +220,57 @@ fn values_that_cannot_be_used() {
 }
 
 #[test]
+fn an_upstream_that_is_the_sidecar_itself() {
+    let scene = |listen: &str, upstream: &str| {
+        Scene::minimal()
+            .flag("proxy.listen", listen)
+            .flag("proxy.upstream", upstream)
+    };
+    assert_eq!(
+        one(&scene("127.0.0.1:8080", "http://127.0.0.1:8080")),
+        "proxy.upstream (command line): http://127.0.0.1:8080 is the sidecar itself, by proxy.listen \
+         (127.0.0.1:8080); give SnapTrade's origin, or another port"
+    );
+    for (listen, upstream) in [
+        ("0.0.0.0:8080", "http://localhost:8080"),
+        ("[::]:8080", "https://[::1]:8080"),
+        ("127.0.0.1:80", "http://LOCALHOST."),
+        ("127.0.0.1:443", "https://0.0.0.0"),
+        ("10.0.0.7:1", "http://10.0.0.7:1"),
+        ("10.0.0.7:1", "http://[::ffff:10.0.0.7]:1"),
+        ("127.0.0.1:1", "http://127.0.0.1:9090"),
+    ] {
+        let fault = one(&scene(listen, upstream));
+        assert!(fault.contains("is the sidecar itself"), "{fault}");
+    }
+    for (listen, upstream) in [
+        ("127.0.0.1:8080", "http://127.0.0.1:8081"),
+        ("10.0.0.7:8080", "http://127.0.0.1:8080"),
+        ("10.0.0.7:8080", "http://10.0.0.8:8080"),
+        ("0.0.0.0:443", "https://api.snaptrade.com"),
+        ("127.0.0.1:0", "http://127.0.0.1:1"),
+    ] {
+        scene(listen, upstream).load();
+    }
+}
+
+#[test]
+fn who_asks_for_the_health_needs_no_keys() {
+    let listen = |scene: &Scene| ops_listen(scene.sources.clone()).map(|listen| listen.to_string());
+    let faulty = "[proxy]\nlisten = 5\n[tenants._]\nx = 1\n[ops]\ntoken_file = \"/nonexistent\"\n";
+    let scene = Scene::new().file(&format!("{faulty}listen = \"127.0.0.1:7\""));
+    assert_eq!(listen(&scene).unwrap(), "127.0.0.1:7");
+    let scene = scene
+        .env(("SNAPTRADE_SIDECAR_MODE", "x"))
+        .env(("SNAPTRADE_SIDECAR__OPS__LISTEN", "0.0.0.0:8"));
+    assert_eq!(listen(&scene).unwrap(), "0.0.0.0:8");
+    for unclear in ["[ops]\nlisten = 5", "[ops]\nlisten = \"nine\"", "[ops"] {
+        let faults = listen(&Scene::new().file(unclear)).unwrap_err();
+        assert_eq!(faults.faults().len(), 1, "{faults}");
+    }
+}
+
+#[test]
 fn variables_that_are_wrong() {
     for (name, value, said) in [
         (
@@ -237,6 +288,27 @@ fn variables_that_are_wrong() {
             "",
             "environment variable SNAPTRADE_SIDECAR__PROXY__LISTN: names no key; did you mean \
              SNAPTRADE_SIDECAR__PROXY__LISTEN?",
+        ),
+        (
+            "SNAPTRADE_SIDECAR_EVICTION_MODE",
+            "observe",
+            "environment variable SNAPTRADE_SIDECAR_EVICTION_MODE: names no key; did you mean \
+             SNAPTRADE_SIDECAR__TENANTS__DEFAULT__EVICTION__MODE?",
+        ),
+        (
+            "SNAPTRADE_SIDECAR__EVICTION_MODE",
+            "observe",
+            "did you mean SNAPTRADE_SIDECAR__TENANTS__DEFAULT__EVICTION__MODE?",
+        ),
+        (
+            "SNAPTRADE_SIDECAR__PROXY",
+            "x",
+            "SNAPTRADE_SIDECAR__PROXY: names no key; unset it; config/sidecar.toml lists every key",
+        ),
+        (
+            "SNAPTRADE_SIDECAR_URL",
+            "x",
+            "SNAPTRADE_SIDECAR_URL: names no key; unset it",
         ),
         (
             "SNAPTRADE_SIDECAR__PROXY__MAX_CONNECTIONS",
