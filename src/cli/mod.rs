@@ -14,6 +14,7 @@ mod simulate;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -125,12 +126,20 @@ pub fn main() -> ExitCode {
 
 impl Settings {
     fn load(&self) -> Result<Loaded, Failure> {
-        let sources = Sources {
+        config::load(self.sources()?).map_err(|faults| Failure(faults.to_string()))
+    }
+
+    /// Where the ops plane listens, whatever else is configured, or is not.
+    fn ops_listen(&self) -> Result<SocketAddr, Failure> {
+        config::ops_listen(self.sources()?).map_err(|faults| Failure(faults.to_string()))
+    }
+
+    fn sources(&self) -> Result<Sources, Failure> {
+        Ok(Sources {
             file: self.config.clone(),
             env: self.env()?,
             flags: self.flags()?,
-        };
-        config::load(sources).map_err(|faults| Failure(faults.to_string()))
+        })
     }
 
     fn env(&self) -> Result<Vec<(OsString, OsString)>, Failure> {

@@ -193,12 +193,15 @@ async fn health_exits_0_when_all_is_well_and_says_what_is_not() {
     }
     // Where it listens is read from the configuration that the sidecar itself has.
     let listen = format!("0.0.0.0:{}", it.ops.port());
-    let configured = [
-        ("SNAPTRADE_CLIENT_ID", "MINE"),
-        ("SNAPTRADE_CONSUMER_KEY", "key"),
-        ("SNAPTRADE_SIDECAR__OPS__LISTEN", listen.as_str()),
-    ];
+    // The keys may be in a file that only `serve` is given.
+    let configured = [("SNAPTRADE_SIDECAR__OPS__LISTEN", listen.as_str())];
     assert_eq!(run(&["health"], &configured).await.code, Some(0));
+
+    // Something that answers 200 is not yet the sidecar.
+    let other = it.sim.url();
+    let ended = run(&["health", "--url", &format!("{other}/_simulator?")], &[]).await;
+    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
+    assert!(ended.err.contains("but not as the sidecar does"), "{}", ended.err);
 
     let gone = it.ops;
     it.stop().await;
