@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod health;
 mod serve;
+mod signals;
 mod simulate;
 
 use std::ffi::OsString;
@@ -47,6 +48,9 @@ See it work without a SnapTrade account:
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the sidecar (the default)
+    ///
+    /// SIGTERM, SIGINT and SIGHUP (unless started with nohup) drain: what is under way may finish, for drain_timeout. A
+    /// second signal ends it at once; a SIGTERM or SIGHUP that follows another within a second is its echo.
     Serve(Settings),
     /// Watch it work: a simulated SnapTrade, the sidecar, and six registrations against a limit of five
     Demo(demo::Demo),
@@ -181,29 +185,6 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(&error))
-}
-
-/// Completes on the first SIGTERM or SIGINT; the second ends the program at once. From the call on, neither ends it by
-/// itself.
-fn shutdown_signal() -> Result<impl Future<Output = ()>, Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).map_err(|error| Failure(format!("cannot listen for signals: {error}")));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            // Not with `eprintln!`, which panics where nobody reads.
-            let _ = writeln!(io::stderr(), "stopped at once, because a second signal came");
-            std::process::exit(130);
-        });
-    })
 }
 
 /// Writes a line to standard output. That its reader has left, as `head` does, is no failure.

@@ -183,15 +183,15 @@ pub(super) fn fill(pattern: &str, tenant: Option<&str>) -> String {
 
 /// The known key or section that a mistyped path most likely means.
 pub(super) fn nearest(path: &[&str]) -> Option<String> {
-    nearest_of(path, KEYS.iter().map(|key| key.path).chain(sections()))
+    nearest_of(path, &KEYS.iter().map(|key| key.path).chain(sections()))
 }
 
 /// The same where only a key will do.
 pub(super) fn nearest_key(path: &[&str]) -> Option<String> {
-    nearest_of(path, KEYS.iter().map(|key| key.path))
+    nearest_of(path, &KEYS.iter().map(|key| key.path))
 }
 
-fn nearest_of(path: &[&str], known: impl Iterator<Item = &'static str> + Clone) -> Option<String> {
+fn nearest_of(path: &[&str], known: &(impl Iterator<Item = &'static str> + Clone)) -> Option<String> {
     let wanted = pattern(path);
     let leaf = path.last()?;
     let by_spelling = || closest(&wanted, known.clone().map(|known| (known, known)));

@@ -154,8 +154,8 @@ impl Held {
 }
 
 #[tokio::test]
-async fn sigterm_and_sigint_drain_with_what_is_in_flight_answered() {
-    for signal in ["TERM", "INT"] {
+async fn a_signal_drains_with_what_is_in_flight_answered() {
+    for signal in ["TERM", "INT", "HUP"] {
         let mut it = Sidecar::start(simulator(options()).await, &[]).await;
         let held = Held::begin(&it).await;
         it.program.signal(signal).await;
@@ -208,7 +208,7 @@ async fn r4_nobody_is_evicted_after_sigterm_while_requests_are_still_accepted() 
         (400, "forwarded; reason=shutting-down")
     );
     assert_eq!(it.sim.deletions(), 0);
-    it.program.signal("TERM").await;
+    it.program.signal("INT").await;
     assert_eq!(it.program.end().await.code, Some(130));
 }
 
@@ -221,10 +221,22 @@ async fn a_second_signal_ends_it_at_once() {
     it.program.signal("INT").await;
     let ended = it.program.end().await;
     assert_eq!(ended.code, Some(130));
-    assert!(
-        ended
-            .err
-            .ends_with("stopped at once, because a second signal came\n"),
+    let last = ended.logged("stopped at once, because a second signal came");
+    assert_eq!((last.len(), &last[0]["level"]), (1, &"WARN".into()));
+}
+
+#[tokio::test]
+async fn a_signal_and_its_echo_are_one() {
+    let mut it = Sidecar::start(simulator(options()).await, &[]).await;
+    let held = Held::begin(&it).await;
+    it.program.signal("HUP").await;
+    it.program.signal("TERM").await;
+    it.program.logged("draining").await;
+    held.finish().await;
+    let ended = it.program.end().await;
+    assert_eq!(
+        (ended.code, ended.logged("stopped").len()),
+        (Some(0), 1),
         "{}",
         ended.err
     );

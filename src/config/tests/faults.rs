@@ -257,8 +257,8 @@ fn an_upstream_that_is_the_sidecar_itself() {
 #[test]
 fn who_asks_for_the_health_needs_no_keys() {
     let listen = |scene: &Scene| ops_listen(scene.sources.clone()).map(|listen| listen.to_string());
-    let faulty = "[proxy]\nlisten = 5\n[tenants._]\nx = 1\n[ops]\ntoken_file = \"/nonexistent\"\n";
-    let scene = Scene::new().file(&format!("{faulty}listen = \"127.0.0.1:7\""));
+    let other_sections = "[proxy]\nlisten = 5\n[tenants._]\nx = 1\n[ops]\ntoken_file = \"/nonexistent\"\n";
+    let scene = Scene::new().file(&format!("{other_sections}listen = \"127.0.0.1:7\""));
     assert_eq!(listen(&scene).unwrap(), "127.0.0.1:7");
     let scene = scene
         .env(("SNAPTRADE_SIDECAR_MODE", "x"))
