@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::dotenv::{parse_env_file, under_env};
+use crate::config::dotenv::{exposed, parse_env_file, under_env};
 use crate::config::{self, Loaded, Sources};
 use crate::telemetry::chain;
 
@@ -94,6 +94,8 @@ fn assignment(text: &str) -> Result<(String, String), Failure> {
         })
 }
 
+type Env = Vec<(OsString, OsString)>;
+
 /// What went wrong, for whoever ran the command: printed once, with its causes.
 struct Failure(String);
 
@@ -130,26 +132,33 @@ pub fn main() -> ExitCode {
 
 impl Settings {
     fn load(&self) -> Result<Loaded, Failure> {
-        config::load(self.sources()?).map_err(|faults| Failure(faults.to_string()))
+        let (sources, warning) = self.sources()?;
+        let mut loaded = config::load(sources).map_err(|faults| Failure(faults.to_string()))?;
+        loaded.warnings.extend(warning);
+        Ok(loaded)
     }
 
     /// Where the ops plane listens, whatever else is configured, or is not.
     fn ops_listen(&self) -> Result<SocketAddr, Failure> {
-        config::ops_listen(self.sources()?).map_err(|faults| Failure(faults.to_string()))
+        let (sources, _) = self.sources()?;
+        config::ops_listen(sources).map_err(|faults| Failure(faults.to_string()))
     }
 
-    fn sources(&self) -> Result<Sources, Failure> {
-        Ok(Sources {
+    /// With a warning, if there is one of the .env file.
+    fn sources(&self) -> Result<(Sources, Option<String>), Failure> {
+        let (env, warning) = self.env()?;
+        let sources = Sources {
             file: self.config.clone(),
-            env: self.env()?,
+            env,
             flags: self.flags()?,
-        })
+        };
+        Ok((sources, warning))
     }
 
-    fn env(&self) -> Result<Vec<(OsString, OsString)>, Failure> {
+    fn env(&self) -> Result<(Env, Option<String>), Failure> {
         let env = std::env::vars_os().collect();
         let Some(path) = &self.env_file else {
-            return Ok(env);
+            return Ok((env, None));
         };
         let shown = path.display();
         let text = std::fs::read_to_string(path)
@@ -159,9 +168,10 @@ impl Settings {
                 .iter()
                 .map(|error| format!("\n  {shown}, {error}"))
                 .collect();
-            Failure(format!("the .env file is not one:{}", lines.concat()))
+            Failure(format!("the .env file has faults:{}", lines.concat()))
         })?;
-        Ok(under_env(env, file))
+        let warning = exposed(path, &file);
+        Ok((under_env(env, file), warning))
     }
 
     /// The short forms stand before `--set`, so that the one that names the key wins.

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use super::fault::{Fault, Place, Problem};
 use super::keys::{Named, Slot, find, named, nearest_key};
 use super::layers::{Layer, Layers, Setting, is_tenant_name, variable_part};
+use super::origin::OriginPattern;
 use super::strays::meant_by;
-use super::value::Item;
+use super::value::{Item, Kind};
 
 pub(super) const PREFIX: &str = "SNAPTRADE_SIDECAR__";
 pub(super) const CLIENT_ID: &str = "SNAPTRADE_CLIENT_ID";
@@ -53,9 +54,14 @@ pub(super) fn config_file(env: &Env) -> Option<PathBuf> {
     (!path.is_empty()).then(|| PathBuf::from(path))
 }
 
-/// Adds the application's own front end to the allowed origins. Its path, if it has one, is no part of an origin.
-pub(super) fn add_frontend(layers: &mut Layers, env: &Env, faults: &mut Vec<Fault>) {
-    let Some(url) = variable(env, FRONTEND_URL, faults).filter(|url| !url.is_empty()) else {
+/// Adds the application's own front end to the allowed origins. Its path, if it has one, is no part of an origin. What
+/// else it may be is for other programs to judge, whose variable it is.
+pub(super) fn add_frontend(layers: &mut Layers, env: &Env, warnings: &mut Vec<String>) {
+    let url = env.iter().find(|(name, _)| name == FRONTEND_URL);
+    let Some(url) = url
+        .map(|(_, url)| url.to_string_lossy())
+        .filter(|url| !url.is_empty())
+    else {
         return;
     };
     let host_at = url.find("://").map_or(0, |at| at + 3);
@@ -63,6 +69,13 @@ pub(super) fn add_frontend(layers: &mut Layers, env: &Env, faults: &mut Vec<Faul
         .find(['/', '?', '#'])
         .map_or(url.len(), |at| host_at + at);
     let text = url[..end].to_owned();
+    if let Err(error) = OriginPattern::parse(&text) {
+        let place = Place::Variable(FRONTEND_URL.to_owned());
+        warnings.push(format!(
+            "{place}: is not an origin, and not added to ops.allowed_origins: {error}"
+        ));
+        return;
+    }
     layers.append(
         "ops.allowed_origins",
         Item {
@@ -87,7 +100,8 @@ pub(super) fn variables(env: &Env, layers: &Layers, faults: &mut Vec<Fault>) -> 
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         match named(&path) {
             Named::Key(slot) => {
-                if let Some(text) = variable(env, name, faults) {
+                // Empty, it is not set, as compose's `${X:-}` means it.
+                if let Some(text) = variable(env, name, faults).filter(|text| !text.is_empty()) {
                     set(&mut layer, slot, &text, place, faults);
                 }
             }
@@ -158,6 +172,15 @@ fn path_of(parts: &str, layers: &Layers) -> Vec<String> {
 /// The variable that sets a key.
 pub(super) fn variable_name(path: &str) -> String {
     format!("{PREFIX}{}", variable_part(&path.replace('.', "__")))
+}
+
+/// Whether such a variable sets a key that is a secret.
+pub(super) fn is_secret_variable(name: &str) -> bool {
+    let parts = name.strip_prefix(PREFIX).map(str::to_ascii_lowercase);
+    let path = parts
+        .as_deref()
+        .map(|parts| parts.split("__").collect::<Vec<_>>());
+    path.is_some_and(|path| matches!(named(&path), Named::Key(slot) if matches!(slot.key.kind, Kind::Secret)))
 }
 
 fn variable(env: &Env, name: &str, faults: &mut Vec<Fault>) -> Option<String> {

@@ -122,7 +122,7 @@ pub(super) const KEYS: &[Key] = &[
     count("tenants.*.queue_max", 1, 100_000, 64, "Registrations that may wait at once; further ones get 503."),
 
     text("tenants.*.eviction.mode", OneOf(MODES), "enforce", "enforce; on-limit-error: only after SnapTrade refused; observe: decide but delete nobody; off."),
-    list("tenants.*.eviction.evictable", &["*"], "Patterns of user ids that may be evicted; * and ? match any characters."),
+    list("tenants.*.eviction.evictable", &["*"], "Patterns of user ids that may be evicted; `*` is any number of characters, `?` is one."),
     list("tenants.*.eviction.protect", &[], "Patterns of user ids that are never evicted; they win over `evictable`."),
     text("tenants.*.eviction.min_age", CENTURY, "0s", "Never evict a user younger than this."),
     count("tenants.*.eviction.max_per_registration", 1, 1_000, 3, "Evict nobody if making room would take more deletions than this."),

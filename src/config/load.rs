@@ -48,7 +48,7 @@ pub struct Loaded {
 pub fn load(sources: Sources) -> Result<Loaded, Faults> {
     let mut faults = Vec::new();
     let mut warnings = strays::near_misses(&sources.env);
-    let (layers, complete) = gather(sources, &mut faults);
+    let (layers, complete) = gather(sources, &mut faults, &mut warnings);
     let mut reader = Reader::new(&layers, &mut faults, &mut warnings);
     let proxy = sections::proxy(&mut reader);
     let ops = sections::ops(&mut reader);
@@ -76,7 +76,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Faults> {
 pub fn ops_listen(sources: Sources) -> Result<SocketAddr, Faults> {
     const KEY: &str = "ops.listen";
     let (mut faults, mut warnings) = (Vec::new(), Vec::new());
-    let (layers, _) = gather(sources, &mut faults);
+    let (layers, _) = gather(sources, &mut faults, &mut warnings);
     let listen = sections::listen(&mut Reader::new(&layers, &mut faults, &mut warnings), KEY);
     // A file that is none at all might have said where.
     faults
@@ -88,7 +88,11 @@ pub fn ops_listen(sources: Sources) -> Result<SocketAddr, Faults> {
 }
 
 /// All sources as one, and whether all of them could be read: where not, a missing key means nothing.
-fn gather(Sources { file, env, flags }: Sources, faults: &mut Vec<Fault>) -> (Layers, bool) {
+fn gather(
+    Sources { file, env, flags }: Sources,
+    faults: &mut Vec<Fault>,
+    warnings: &mut Vec<String>,
+) -> (Layers, bool) {
     let mut layers = Layers::default();
     let mut complete = true;
     if let Some(path) = file.or_else(|| env::config_file(&env)) {
@@ -102,6 +106,6 @@ fn gather(Sources { file, env, flags }: Sources, faults: &mut Vec<Fault>) -> (La
     layers.apply(variables);
     strays::refuse(&env, faults);
     layers.apply(env::flags(&flags, faults));
-    env::add_frontend(&mut layers, &env, faults);
+    env::add_frontend(&mut layers, &env, warnings);
     (layers, complete)
 }

@@ -19,6 +19,9 @@ use super::reader::Reader;
 use super::{CaFile, Log, LogFormat, Ops, Proxy, Upstream};
 use crate::types::Token;
 
+/// Shorter, a bearer token can be found by trying.
+const TOKEN_CHARS_MIN: usize = 16;
+
 pub(super) fn proxy(reader: &mut Reader<'_>) -> Option<Proxy> {
     let listen = listen(reader, "proxy.listen");
     let upstream = reader.parsed("proxy.upstream", upstream);
@@ -51,6 +54,11 @@ pub(super) fn ops(reader: &mut Reader<'_>) -> Option<Ops> {
         .secret("ops.token", "ops.token_file")
         .and_then(|(token, place)| {
             if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                if token.len() < TOKEN_CHARS_MIN {
+                    reader.warn(format!(
+                        "ops.token ({place}): is shorter than {TOKEN_CHARS_MIN} characters and can be guessed"
+                    ));
+                }
                 return Some(Token::new(token));
             }
             let what = "has spaces or characters that no Authorization header can carry";

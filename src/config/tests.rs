@@ -227,6 +227,57 @@ fn warnings_refuse_nothing() {
 }
 
 #[test]
+fn what_is_hardly_meant_is_warned_about() {
+    const EVICTABLE: &str = "tenants.default.eviction.evictable";
+    for (key, value, said) in [
+        (
+            EVICTABLE,
+            "[]",
+            "tenants.default.eviction.evictable is empty, so that nobody can ever be evicted; if that is meant, set \
+             tenants.default.eviction.mode to \"off\"",
+        ),
+        (
+            "tenants.default.eviction.protect",
+            "a,*",
+            "tenants.default.eviction.protect holds \"*\", so that nobody can ever be evicted; if that is meant, set \
+             tenants.default.eviction.mode to \"off\"",
+        ),
+        (
+            "tenants.default.settle_timeout",
+            "31s",
+            "tenants.default.settle_timeout is longer than tenants.default.admission_timeout, which ends the wait \
+             before it",
+        ),
+        (
+            "tenants.default.consumer_key",
+            "\"s3cret\"",
+            "tenants.default.consumer_key (command line): begins and ends with a quote, which is taken as a part of \
+             it; leave the quotes out",
+        ),
+        (
+            "ops.token",
+            "open-sesame",
+            "ops.token (command line): is shorter than 16 characters and can be guessed",
+        ),
+    ] {
+        assert_eq!(Scene::minimal().flag(key, value).warnings(), [said]);
+    }
+    let off = Scene::minimal()
+        .flag(EVICTABLE, "[]")
+        .flag("tenants.default.eviction.mode", "off");
+    assert!(off.warnings().is_empty());
+    assert_eq!(
+        Scene::minimal()
+            .env(("FRONTEND_URL", "localhost:3000"))
+            .warnings(),
+        [
+            "environment variable FRONTEND_URL: is not an origin, and not added to ops.allowed_origins: it does not \
+             begin with https:// or http://"
+        ]
+    );
+}
+
+#[test]
 fn ops_beyond_loopback_without_a_token_is_fine() {
     assert!(
         Scene::minimal()

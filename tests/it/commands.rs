@@ -1,5 +1,6 @@
 //! `check`, `health` and `demo` as processes: what they print, and how they exit.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::{fs, io};
 
@@ -23,11 +24,12 @@ async fn r13_check_prints_what_is_in_effect_and_no_secret() {
         "SNAPTRADE_SIDECAR__TENANTS__OTHER__CONSUMER_KEY=s3cret-of-env-file\n",
     )
     .unwrap();
+    fs::set_permissions(&env_file, fs::Permissions::from_mode(0o644)).unwrap();
     let arguments = [
         "check",
         "--env-file",
         env_file.to_str().unwrap(),
-        "--set=ops.token=s3cret-token",
+        "--set=ops.token=s3cret-token-of-16",
         "--set=tenants.other.client_id=OTHER",
         "--set=tenants.default.max_users=20",
     ];
@@ -58,7 +60,14 @@ async fn r13_check_prints_what_is_in_effect_and_no_secret() {
             ended.out
         );
     }
-    assert_eq!(ended.err, "the configuration is valid: 2 tenants\n");
+    let exposed = env_file.display();
+    assert_eq!(
+        ended.err,
+        format!(
+            "warning: {exposed} holds a secret and every user of this machine can read it; chmod o-r {exposed}\n\
+             the configuration is valid: 2 tenants\n"
+        )
+    );
     // What it prints is a configuration file, but for the secrets.
     let printed = folder.path().join("printed.toml");
     fs::write(&printed, ended.out.replace("[redacted]", "a-secret-for-now")).unwrap();

@@ -35,7 +35,7 @@ fn r15_all_faults_are_said_at_once_and_in_order() {
         "proxy.connect_timeout (sidecar.toml:4): \"0s\" is too short; write at least \"1ms\"",
         "tenants.b.consumer_key (sidecar.toml:5): is not set; set the environment variable \
          SNAPTRADE_SIDECAR__TENANTS__B__CONSUMER_KEY, or consumer_key (or consumer_key_file) in [tenants.b]",
-        "tenants.b.max_users (sidecar.toml:7): \"0\" is not a number from 1 to 1000000; ",
+        "tenants.b.max_users (sidecar.toml:7): \"0\" is too small; write a whole number from 1 to 1000000",
         "tenants.b.eviction.protect (sidecar.toml:11): \"[\" is not a pattern: ",
         "log.format (environment variable SNAPTRADE_SIDECAR__LOG__FORMAT): \"yaml\" is not a choice; ",
         "log.level (environment variable SNAPTRADE_SIDECAR__LOG__LEVEL): \"inof\" is not a log filter; ",
@@ -56,7 +56,7 @@ fn without_a_key_the_two_variables_are_named() {
     );
     assert_eq!(
         one(&Scene::new().env(ID)),
-        "tenants.default.consumer_key (environment variable SNAPTRADE_CLIENT_ID): is not set; set the environment \
+        "tenants.default.consumer_key: is not set; set the environment \
          variable SNAPTRADE_CONSUMER_KEY, or consumer_key (or consumer_key_file) in [tenants.default]"
     );
     assert_eq!(
@@ -132,7 +132,11 @@ fn values_of_the_wrong_kind() {
         ("[proxy]\ndrain_delay = \"5\"", "\"5\" is not a length of time"),
         (
             "[proxy]\nmax_connections = -1",
-            "\"-1\" is not a number from 1 to 1000000",
+            "\"-1\" is too small; write a whole number from 1 to 1000000",
+        ),
+        (
+            "[proxy]\nmax_connections = 0xffffffff",
+            "is too large; write a whole number from 1 to 1000000",
         ),
         (
             "[proxy.listen]\nx = 1",
@@ -140,8 +144,16 @@ fn values_of_the_wrong_kind() {
         ),
         (
             "[tenants.default.evictions]\nmode = \"off\"",
-            "did you mean tenants.default.eviction?",
+            "did you mean [tenants.default.eviction]?",
         ),
+        (
+            "[eviction]\nmode = \"off\"",
+            "did you mean [tenants.default.eviction]?",
+        ),
+        ("[default]\nx = 1", "did you mean [tenants.default]?"),
+        ("[acme]\nmax_users = 1", "did you mean [tenants.acme]?"),
+        ("[tenant]\nx = 1", "did you mean [tenants.default]?"),
+        ("[foo]\nx = 1", "foo (sidecar.toml:1): unknown key; remove it"),
     ] {
         let fault = in_file(text);
         assert!(fault.contains(said), "{fault}\ndoes not say\n{said}");
@@ -279,11 +291,6 @@ fn variables_that_are_wrong() {
             "proxy.listen (environment variable PORT): \"http\" is not a port; set PORT to a number",
         ),
         (
-            "FRONTEND_URL",
-            "localhost:3000",
-            "(environment variable FRONTEND_URL): is not an origin: ",
-        ),
-        (
             "SNAPTRADE_SIDECAR__PROXY__LISTN",
             "",
             "environment variable SNAPTRADE_SIDECAR__PROXY__LISTN: names no key; did you mean \
@@ -312,12 +319,12 @@ fn variables_that_are_wrong() {
         ),
         (
             "SNAPTRADE_SIDECAR__PROXY__MAX_CONNECTIONS",
-            "",
-            "\"\" is not a number",
+            "many",
+            "\"many\" is not a number; write a whole number from 1 to 1000000",
         ),
         (
             "SNAPTRADE_SIDECAR__TENANTS__DEFAULT__EVICTION__EVICTABLE",
-            "",
+            " ",
             "write [] for no entry, or unset it",
         ),
     ] {
