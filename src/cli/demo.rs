@@ -7,7 +7,8 @@ use clap::Args;
 use http::HeaderMap;
 use tokio::sync::oneshot;
 
-use super::{Failure, control_runtime, say, shutdown_signal};
+use super::signals::{say_stopped, shutdown_signal};
+use super::{Failure, control_runtime, say};
 use crate::app::App;
 use crate::config::{self, Sources};
 use crate::proxy::outcome::{ADMISSION, EVICTED};
@@ -40,7 +41,7 @@ pub(super) struct Demo {
 
 pub(super) fn run(demo: &Demo) -> Result<(), Failure> {
     control_runtime()?.block_on(async {
-        let interrupted = shutdown_signal()?;
+        let interrupted = shutdown_signal(say_stopped)?;
         let simulator = start_simulator().await?;
         let (app, _log) = build(demo, &simulator).await?;
         let (proxy, ops) = (app.proxy_addr(), app.ops_addr());

@@ -9,17 +9,19 @@ mod check;
 mod demo;
 mod health;
 mod serve;
+mod signals;
 mod simulate;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::dotenv::{parse_env_file, under_env};
+use crate::config::dotenv::{exposed, parse_env_file, under_env};
 use crate::config::{self, Loaded, Sources};
 use crate::telemetry::chain;
 
@@ -46,6 +48,9 @@ See it work without a SnapTrade account:
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the sidecar (the default)
+    ///
+    /// SIGTERM, SIGINT and SIGHUP (unless started with nohup) drain: what is under way may finish, for drain_timeout. A
+    /// second signal ends it at once; a SIGTERM or SIGHUP that follows another within a second is its echo.
     Serve(Settings),
     /// Watch it work: a simulated SnapTrade, the sidecar, and six registrations against a limit of five
     Demo(demo::Demo),
@@ -89,6 +94,8 @@ fn assignment(text: &str) -> Result<(String, String), Failure> {
         })
 }
 
+type Env = Vec<(OsString, OsString)>;
+
 /// What went wrong, for whoever ran the command: printed once, with its causes.
 struct Failure(String);
 
@@ -125,18 +132,33 @@ pub fn main() -> ExitCode {
 
 impl Settings {
     fn load(&self) -> Result<Loaded, Failure> {
-        let sources = Sources {
-            file: self.config.clone(),
-            env: self.env()?,
-            flags: self.flags()?,
-        };
-        config::load(sources).map_err(|faults| Failure(faults.to_string()))
+        let (sources, warning) = self.sources()?;
+        let mut loaded = config::load(sources).map_err(|faults| Failure(faults.to_string()))?;
+        loaded.warnings.extend(warning);
+        Ok(loaded)
     }
 
-    fn env(&self) -> Result<Vec<(OsString, OsString)>, Failure> {
+    /// Where the ops plane listens, whatever else is configured, or is not.
+    fn ops_listen(&self) -> Result<SocketAddr, Failure> {
+        let (sources, _) = self.sources()?;
+        config::ops_listen(sources).map_err(|faults| Failure(faults.to_string()))
+    }
+
+    /// With a warning, if there is one of the .env file.
+    fn sources(&self) -> Result<(Sources, Option<String>), Failure> {
+        let (env, warning) = self.env()?;
+        let sources = Sources {
+            file: self.config.clone(),
+            env,
+            flags: self.flags()?,
+        };
+        Ok((sources, warning))
+    }
+
+    fn env(&self) -> Result<(Env, Option<String>), Failure> {
         let env = std::env::vars_os().collect();
         let Some(path) = &self.env_file else {
-            return Ok(env);
+            return Ok((env, None));
         };
         let shown = path.display();
         let text = std::fs::read_to_string(path)
@@ -146,9 +168,10 @@ impl Settings {
                 .iter()
                 .map(|error| format!("\n  {shown}, {error}"))
                 .collect();
-            Failure(format!("the .env file is not one:{}", lines.concat()))
+            Failure(format!("the .env file has faults:{}", lines.concat()))
         })?;
-        Ok(under_env(env, file))
+        let warning = exposed(path, &file);
+        Ok((under_env(env, file), warning))
     }
 
     /// The short forms stand before `--set`, so that the one that names the key wins.
@@ -172,29 +195,6 @@ fn control_runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(&error))
-}
-
-/// Completes on the first SIGTERM or SIGINT; the second ends the program at once. From the call on, neither ends it by
-/// itself.
-fn shutdown_signal() -> Result<impl Future<Output = ()>, Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).map_err(|error| Failure(format!("cannot listen for signals: {error}")));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            // Not with `eprintln!`, which panics where nobody reads.
-            let _ = writeln!(io::stderr(), "stopped at once, because a second signal came");
-            std::process::exit(130);
-        });
-    })
 }
 
 /// Writes a line to standard output. That its reader has left, as `head` does, is no failure.

@@ -1,18 +1,27 @@
 //! `serve`: the sidecar itself.
 
-use super::{Failure, Settings, control_runtime, shutdown_signal};
+use std::sync::{Arc, Mutex};
+
+use super::signals::{STOPPED, shutdown_signal};
+use super::{Failure, Settings, control_runtime};
 use crate::app::App;
 use crate::config::{Config, Tenant};
 use crate::telemetry::logging;
 
 pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     let loaded = settings.load()?;
-    let _log = logging::init(&loaded.config.log).map_err(|error| Failure::new(&error))?;
+    let log = logging::init(&loaded.config.log).map_err(|error| Failure::new(&error))?;
+    let log = Arc::new(Mutex::new(Some(log)));
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     control_runtime()?.block_on(async {
-        let shutdown = shutdown_signal()?;
+        let log = Arc::clone(&log);
+        let shutdown = shutdown_signal(move || {
+            tracing::warn!("{STOPPED}");
+            // Written out here, since the program does not come to its end.
+            drop(log.lock().map(|mut log| log.take()));
+        })?;
         let (upstream, tenants) = (loaded.config.proxy.upstream.to_string(), tenants(&loaded.config));
         let app = App::build(loaded.config)
             .await

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Failure, control_runtime, say, shutdown_signal};
+use super::signals::{say_stopped, shutdown_signal};
+use super::{Failure, control_runtime, say};
 use crate::simulator::{Key, LimitField, ListOrder, Options, Simulator};
 
 /// The groups of --help: what is plain, and then one for each thing that nobody knows of `SnapTrade`.
@@ -84,7 +85,7 @@ pub(super) struct Simulate {
 
 const AFTER_HELP: &str = "\
 While it runs, GET /_simulator shows its users, calls and options. Users, options and faults (a call that fails, hangs, \
-loses its reply …) are set over /_simulator too; docs/simulator.md has examples. It ends on Ctrl-C or SIGTERM.";
+loses its reply …) are set over /_simulator too; docs/simulator.md has examples. It ends on Ctrl-C, SIGTERM or SIGHUP.";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Order {
@@ -142,7 +143,7 @@ impl From<Simulate> for Options {
 pub(super) fn run(args: Simulate) -> Result<(), Failure> {
     let listen = args.listen;
     control_runtime()?.block_on(async {
-        let shutdown = shutdown_signal()?;
+        let shutdown = shutdown_signal(say_stopped)?;
         let simulator = Simulator::start(Options::from(args), listen)
             .await
             .map_err(|error| cannot_listen(listen, &error))?;

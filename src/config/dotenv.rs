@@ -2,6 +2,10 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::Path;
+
+use super::env::{CONSUMER_KEY, is_secret_variable};
+use super::reader;
 
 /// A line of a `.env` file that is not one. Does not quote the line, which may hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +63,15 @@ pub fn under_env(
         }
     }
     env
+}
+
+/// A warning, if a `.env` file of these pairs holds a secret and can be read by every user of the machine.
+pub fn exposed(path: &Path, pairs: &[(String, String)]) -> Option<String> {
+    let is_secret = |name: &str| name == CONSUMER_KEY || is_secret_variable(name);
+    pairs
+        .iter()
+        .any(|(name, value)| is_secret(name) && !value.is_empty())
+        .then(|| reader::exposed(path))?
 }
 
 fn pair(line: &str) -> Result<(String, String), &'static str> {
@@ -170,5 +183,27 @@ mod tests {
             ("C".into(), "2".into()),
         ];
         assert_eq!(merged, expected);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_can_read_is_told_of_if_it_holds_a_secret() {
+        use std::os::unix::fs::PermissionsExt;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (token, key) = ("SNAPTRADE_SIDECAR__OPS__TOKEN=t", "SNAPTRADE_CONSUMER_KEY=k");
+        for (mode, text, told) in [
+            (0o644, key, true),
+            (0o644, token, true),
+            (0o600, key, false),
+            (0o644, "SNAPTRADE_CONSUMER_KEY=", false),
+            (0o644, "SNAPTRADE_SIDECAR__OPS__TOKEN_FILE=t\nTOKEN=t", false),
+        ] {
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(
+                exposed(file.path(), &read(text)).is_some(),
+                told,
+                "{mode:o} {text}"
+            );
+        }
     }
 }

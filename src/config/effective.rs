@@ -19,7 +19,8 @@ const PREAMBLE: &str = "\
 # flag sets proxy.listen. FRONTEND_URL adds an entry to ops.allowed_origins.
 #
 # Lengths of time are like \"250ms\", \"5s\", \"1h30m\" or \"90d\". Paths are relative to the working directory. An empty text
-# leaves a key unset. Unknown keys are errors. `snaptrade-sidecar check` shows what is in effect, and why.
+# leaves a key unset, as does an empty variable. Unknown keys are errors, and so are variables that begin with
+# SNAPTRADE_SIDECAR and name no key. `snaptrade-sidecar check` shows what is in effect, and why.
 ";
 
 /// Every key in effect as TOML, secrets redacted, with the place of each value that is not the default.

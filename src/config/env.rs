@@ -4,15 +4,17 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::fault::{Fault, Place, Problem};
-use super::keys::{KEYS, Named, Slot, find, named, nearest};
+use super::keys::{Named, Slot, find, named, nearest_key};
 use super::layers::{Layer, Layers, Setting, is_tenant_name, variable_part};
-use super::value::Item;
+use super::origin::OriginPattern;
+use super::strays::meant_by;
+use super::value::{Item, Kind};
 
-const PREFIX: &str = "SNAPTRADE_SIDECAR__";
+pub(super) const PREFIX: &str = "SNAPTRADE_SIDECAR__";
 pub(super) const CLIENT_ID: &str = "SNAPTRADE_CLIENT_ID";
 pub(super) const CONSUMER_KEY: &str = "SNAPTRADE_CONSUMER_KEY";
 pub(super) const PORT: &str = "PORT";
-const CONFIG: &str = "SNAPTRADE_SIDECAR_CONFIG";
+pub(super) const CONFIG: &str = "SNAPTRADE_SIDECAR_CONFIG";
 const FRONTEND_URL: &str = "FRONTEND_URL";
 
 /// The tenant that the two variables without our prefix describe.
@@ -52,9 +54,14 @@ pub(super) fn config_file(env: &Env) -> Option<PathBuf> {
     (!path.is_empty()).then(|| PathBuf::from(path))
 }
 
-/// Adds the application's own front end to the allowed origins. Its path, if it has one, is no part of an origin.
-pub(super) fn add_frontend(layers: &mut Layers, env: &Env, faults: &mut Vec<Fault>) {
-    let Some(url) = variable(env, FRONTEND_URL, faults).filter(|url| !url.is_empty()) else {
+/// Adds the application's own front end to the allowed origins. Its path, if it has one, is no part of an origin. What
+/// else it may be is for other programs to judge, whose variable it is.
+pub(super) fn add_frontend(layers: &mut Layers, env: &Env, warnings: &mut Vec<String>) {
+    let url = env.iter().find(|(name, _)| name == FRONTEND_URL);
+    let Some(url) = url
+        .map(|(_, url)| url.to_string_lossy())
+        .filter(|url| !url.is_empty())
+    else {
         return;
     };
     let host_at = url.find("://").map_or(0, |at| at + 3);
@@ -62,6 +69,13 @@ pub(super) fn add_frontend(layers: &mut Layers, env: &Env, faults: &mut Vec<Faul
         .find(['/', '?', '#'])
         .map_or(url.len(), |at| host_at + at);
     let text = url[..end].to_owned();
+    if let Err(error) = OriginPattern::parse(&text) {
+        let place = Place::Variable(FRONTEND_URL.to_owned());
+        warnings.push(format!(
+            "{place}: is not an origin, and not added to ops.allowed_origins: {error}"
+        ));
+        return;
+    }
     layers.append(
         "ops.allowed_origins",
         Item {
@@ -86,20 +100,27 @@ pub(super) fn variables(env: &Env, layers: &Layers, faults: &mut Vec<Fault>) -> 
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         match named(&path) {
             Named::Key(slot) => {
-                if let Some(text) = variable(env, name, faults) {
+                // Empty, it is not set, as compose's `${X:-}` means it.
+                if let Some(text) = variable(env, name, faults).filter(|text| !text.is_empty()) {
                     set(&mut layer, slot, &text, place, faults);
                 }
             }
             Named::Section | Named::Nothing => {
-                let remedy = nearest(&path).map_or_else(
-                    || "unset it; config/sidecar.toml lists every key".to_owned(),
-                    |meant| format!("did you mean {}?", variable_name(&meant)),
-                );
-                faults.push(Problem::new("names no key", remedy).at("", place));
+                let meant = nearest_key(&path).map(|meant| variable_name(&meant));
+                faults.push(names_no_key(meant.or_else(|| meant_by(parts))).at("", place));
             }
         }
     }
     layer
+}
+
+/// A variable that is ours by its name and is not read: ignored, it could be the one that keeps users from eviction.
+pub(super) fn names_no_key(meant: Option<String>) -> Problem {
+    let remedy = meant.map_or_else(
+        || "unset it; config/sidecar.toml lists every key".to_owned(),
+        |meant| format!("did you mean {meant}?"),
+    );
+    Problem::new("names no key", remedy)
 }
 
 /// The overrides from the command line, each a key's path and its value.
@@ -110,7 +131,7 @@ pub(super) fn flags(flags: &[(String, String)], faults: &mut Vec<Fault>) -> Laye
         if let Named::Key(slot) = named(&parts) {
             set(&mut layer, slot, text, Place::Flag, faults);
         } else {
-            let remedy = nearest(&parts).map_or_else(
+            let remedy = nearest_key(&parts).map_or_else(
                 || "leave it out".to_owned(),
                 |meant| format!("did you mean {meant}?"),
             );
@@ -118,33 +139,6 @@ pub(super) fn flags(flags: &[(String, String)], faults: &mut Vec<Fault>) -> Laye
         }
     }
     layer
-}
-
-/// Variables that look like one that is read, but for underscores or capitals, or for the `_FILE` that other programs
-/// know. Not a fault: Kubernetes sets `SNAPTRADE_SIDECAR_SERVICE_HOST` and the like by itself for a service of that
-/// name, and the application may have variables of its own.
-pub(super) fn near_misses(env: &Env) -> Vec<String> {
-    let squash = |name: &str| name.replace('_', "").to_ascii_uppercase();
-    let of_key = |path: &str| variable_name(&path.replacen('*', DEFAULT_TENANT, 1));
-    let mut known: Vec<(String, String)> = KEYS
-        .iter()
-        .map(|key| of_key(key.path))
-        .chain([CLIENT_ID, CONSUMER_KEY, CONFIG].map(str::to_owned))
-        .map(|name| (squash(&name), name))
-        .collect();
-    known.push((
-        squash(&format!("{CONSUMER_KEY}_FILE")),
-        of_key("tenants.*.consumer_key_file"),
-    ));
-    let missed = |name: &str| {
-        let (_, meant) = known.iter().find(|(squashed, _)| *squashed == squash(name))?;
-        (name != meant).then(|| format!("environment variable {name} is not read; did you mean {meant}?"))
-    };
-    let names = env.iter().filter_map(|(name, _)| name.to_str());
-    names
-        .filter(|name| !name.starts_with(PREFIX))
-        .filter_map(missed)
-        .collect()
 }
 
 fn set(layer: &mut Layer, slot: Slot, text: &str, place: Place, faults: &mut Vec<Fault>) {
@@ -178,6 +172,15 @@ fn path_of(parts: &str, layers: &Layers) -> Vec<String> {
 /// The variable that sets a key.
 pub(super) fn variable_name(path: &str) -> String {
     format!("{PREFIX}{}", variable_part(&path.replace('.', "__")))
+}
+
+/// Whether such a variable sets a key that is a secret.
+pub(super) fn is_secret_variable(name: &str) -> bool {
+    let parts = name.strip_prefix(PREFIX).map(str::to_ascii_lowercase);
+    let path = parts
+        .as_deref()
+        .map(|parts| parts.split("__").collect::<Vec<_>>());
+    path.is_some_and(|path| matches!(named(&path), Named::Key(slot) if matches!(slot.key.kind, Kind::Secret)))
 }
 
 fn variable(env: &Env, name: &str, faults: &mut Vec<Fault>) -> Option<String> {

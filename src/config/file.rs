@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
+use super::env::DEFAULT_TENANT;
 use super::fault::{Fault, Place, Problem};
 use super::keys::{Named, named, nearest};
 use super::layers::{Layer, Setting, is_tenant_name};
@@ -91,6 +92,8 @@ impl Walk<'_> {
 
     fn entry(&mut self, path: &[&str], place: Place, value: &DeValue<'_>) {
         match (named(path), value) {
+            // For every kind, so that a template may leave any key out.
+            (Named::Key(_), DeValue::String(text)) if text.is_empty() => {}
             (Named::Key(slot), _) => match slot.key.kind.toml(value, self.place) {
                 Ok(value) => self.layer.settings.push((slot, Setting { value, place })),
                 Err(problem) => self.faults.push(problem.at(path.join("."), place)),
@@ -104,7 +107,17 @@ impl Walk<'_> {
                 self.faults
                     .push(Problem::new("is a section, not a value", remedy).at(path.join("."), place));
             }
-            (Named::Nothing, _) => self.faults.push(unknown(path, place)),
+            (Named::Nothing, _) => {
+                let meant = nearest(path)
+                    .map(|meant| as_written(&meant))
+                    .or_else(|| tenant_meant(path, value));
+                let remedy = meant.map_or_else(
+                    || "remove it; config/sidecar.toml lists every key".to_owned(),
+                    |meant| format!("did you mean {meant}?"),
+                );
+                self.faults
+                    .push(Problem::new("unknown key", remedy).at(path.join("."), place));
+            }
         }
     }
 
@@ -123,10 +136,22 @@ impl Walk<'_> {
     }
 }
 
-fn unknown(path: &[&str], place: Place) -> Fault {
-    let remedy = nearest(path).map_or_else(
-        || "remove it; config/sidecar.toml lists every key".to_owned(),
-        |meant| format!("did you mean {meant}?"),
-    );
-    Problem::new("unknown key", remedy).at(path.join("."), place)
+/// A section in brackets, as it would be in the file.
+fn as_written(path: &str) -> String {
+    let parts: Vec<&str> = path.split('.').collect();
+    match (named(&parts), path) {
+        (Named::Section, "tenants") => "[tenants.default]".to_owned(),
+        (Named::Section, _) => format!("[{path}]"),
+        _ => path.to_owned(),
+    }
+}
+
+/// A section at the top, by the name that a tenant may have or with what a tenant has in it.
+fn tenant_meant(path: &[&str], value: &DeValue<'_>) -> Option<String> {
+    let ([name], DeValue::Table(table)) = (path, value) else {
+        return None;
+    };
+    let is_of_tenant = |key: &str| !matches!(named(&["tenants", name, key]), Named::Nothing);
+    let is_one = *name == DEFAULT_TENANT || table.keys().any(|key| is_of_tenant(key.get_ref()));
+    (is_one && is_tenant_name(name)).then(|| format!("[tenants.{name}]"))
 }

@@ -122,7 +122,7 @@ pub(super) const KEYS: &[Key] = &[
     count("tenants.*.queue_max", 1, 100_000, 64, "Registrations that may wait at once; further ones get 503."),
 
     text("tenants.*.eviction.mode", OneOf(MODES), "enforce", "enforce; on-limit-error: only after SnapTrade refused; observe: decide but delete nobody; off."),
-    list("tenants.*.eviction.evictable", &["*"], "Patterns of user ids that may be evicted; * and ? match any characters."),
+    list("tenants.*.eviction.evictable", &["*"], "Patterns of user ids that may be evicted; `*` is any number of characters, `?` is one."),
     list("tenants.*.eviction.protect", &[], "Patterns of user ids that are never evicted; they win over `evictable`."),
     text("tenants.*.eviction.min_age", CENTURY, "0s", "Never evict a user younger than this."),
     count("tenants.*.eviction.max_per_registration", 1, 1_000, 3, "Evict nobody if making room would take more deletions than this."),
@@ -183,32 +183,41 @@ pub(super) fn fill(pattern: &str, tenant: Option<&str>) -> String {
 
 /// The known key or section that a mistyped path most likely means.
 pub(super) fn nearest(path: &[&str]) -> Option<String> {
+    nearest_of(path, &KEYS.iter().map(|key| key.path).chain(sections()))
+}
+
+/// The same where only a key will do.
+pub(super) fn nearest_key(path: &[&str]) -> Option<String> {
+    nearest_of(path, &KEYS.iter().map(|key| key.path))
+}
+
+fn nearest_of(path: &[&str], known: &(impl Iterator<Item = &'static str> + Clone)) -> Option<String> {
     let wanted = pattern(path);
     let leaf = path.last()?;
-    let slips_max = (wanted.len() / 6).clamp(2, 4);
-    let by_spelling = candidates()
-        .map(|known| (slips(&wanted, known), known))
-        .filter(|(slips, _)| *slips <= slips_max)
-        .min()
-        .map(|(_, known)| known);
-    let same_leaf = || {
-        KEYS.iter()
-            .map(|key| key.path)
-            .find(|known| known.rsplit('.').next() == Some(leaf))
-    };
+    let by_spelling = || closest(&wanted, known.clone().map(|known| (known, known)));
+    let same_leaf = || known.clone().find(|known| known.rsplit('.').next() == Some(leaf));
     let tenant = path.get(1).filter(|_| path[0] == "tenants").copied();
-    by_spelling
+    by_spelling()
         .or_else(same_leaf)
         .map(|known| fill(known, Some(tenant.unwrap_or("default"))))
 }
 
-/// Keys and the sections that hold them.
-fn candidates() -> impl Iterator<Item = &'static str> {
-    let sections = KEYS
-        .iter()
+/// The second of the pair whose first is `wanted` but for a few slips.
+pub(super) fn closest<'a, T: Ord>(wanted: &str, known: impl Iterator<Item = (&'a str, T)>) -> Option<T> {
+    // More than a third of a word is another word: `foo` is not a mistyped `log`.
+    let slips_max = (wanted.len() / 6).clamp(2, 4).min(wanted.len() / 3);
+    known
+        .map(|(spelling, meant)| (slips(wanted, spelling), meant))
+        .filter(|(slips, _)| *slips <= slips_max)
+        .min()
+        .map(|(_, meant)| meant)
+}
+
+fn sections() -> impl Iterator<Item = &'static str> + Clone {
+    KEYS.iter()
         .filter_map(|key| key.path.rsplit_once('.'))
-        .map(|(section, _)| section);
-    KEYS.iter().map(|key| key.path).chain(sections).chain(["tenants"])
+        .map(|(section, _)| section)
+        .chain(["tenants"])
 }
 
 /// Levenshtein distance: the number of single characters to add, drop or change.
@@ -246,7 +255,9 @@ mod tests {
                 Some("tenants.acme.eviction.mode"),
             ),
             (vec!["ops", "max_connections"], Some("proxy.max_connections")),
+            (vec!["eviction"], Some("tenants.default.eviction")),
             (vec!["colour"], None),
+            (vec!["foo"], None),
         ] {
             assert_eq!(nearest(&written).as_deref(), meant, "{written:?}");
         }

@@ -2,15 +2,16 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::effective::Effective;
 use super::env;
-use super::fault::{Fault, Faults};
+use super::fault::{Fault, Faults, Place};
 use super::file;
 use super::layers::Layers;
 use super::reader::Reader;
-use super::{Config, sections, tenants};
+use super::{Config, sections, strays, tenants};
 
 /// Where a configuration comes from. The caller reads the process's environment and command line.
 #[derive(Clone, Default)]
@@ -46,13 +47,14 @@ pub struct Loaded {
 /// the configuration names (secrets, certificates) and nothing else.
 pub fn load(sources: Sources) -> Result<Loaded, Faults> {
     let mut faults = Vec::new();
-    let mut warnings = env::near_misses(&sources.env);
-    let (layers, complete) = gather(sources, &mut faults);
+    let mut warnings = strays::near_misses(&sources.env);
+    let (layers, complete) = gather(sources, &mut faults, &mut warnings);
     let mut reader = Reader::new(&layers, &mut faults, &mut warnings);
     let proxy = sections::proxy(&mut reader);
     let ops = sections::ops(&mut reader);
     let log = sections::log(&mut reader);
     sections::distinct_listeners(&mut reader, proxy.as_ref(), ops.as_ref());
+    sections::not_itself(&mut reader, proxy.as_ref(), ops.as_ref().map(|ops| ops.listen));
     let tenants = tenants::tenants(&mut reader, complete);
     match (proxy, ops, log) {
         (Some(proxy), Some(ops), Some(log)) if faults.is_empty() => Ok(Loaded {
@@ -69,8 +71,28 @@ pub fn load(sources: Sources) -> Result<Loaded, Faults> {
     }
 }
 
+/// Where the ops plane listens, by the same sources; with the faults of that alone, since who asks for the health of a
+/// sidecar need not have its keys.
+pub fn ops_listen(sources: Sources) -> Result<SocketAddr, Faults> {
+    const KEY: &str = "ops.listen";
+    let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+    let (layers, _) = gather(sources, &mut faults, &mut warnings);
+    let listen = sections::listen(&mut Reader::new(&layers, &mut faults, &mut warnings), KEY);
+    // A file that is none at all might have said where.
+    faults
+        .retain(|fault| fault.key == KEY || matches!((&*fault.key, &fault.place), ("", Place::File { .. })));
+    match listen {
+        Some(listen) if faults.is_empty() => Ok(listen),
+        _ => Err(Faults::new(faults)),
+    }
+}
+
 /// All sources as one, and whether all of them could be read: where not, a missing key means nothing.
-fn gather(Sources { file, env, flags }: Sources, faults: &mut Vec<Fault>) -> (Layers, bool) {
+fn gather(
+    Sources { file, env, flags }: Sources,
+    faults: &mut Vec<Fault>,
+    warnings: &mut Vec<String>,
+) -> (Layers, bool) {
     let mut layers = Layers::default();
     let mut complete = true;
     if let Some(path) = file.or_else(|| env::config_file(&env)) {
@@ -82,7 +104,8 @@ fn gather(Sources { file, env, flags }: Sources, faults: &mut Vec<Fault>) -> (La
     layers.apply(env::shorthand(&env, faults));
     let variables = env::variables(&env, &layers, faults);
     layers.apply(variables);
+    strays::refuse(&env, faults);
     layers.apply(env::flags(&flags, faults));
-    env::add_frontend(&mut layers, &env, faults);
+    env::add_frontend(&mut layers, &env, warnings);
     (layers, complete)
 }

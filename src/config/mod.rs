@@ -16,6 +16,7 @@ pub mod origin;
 mod reader;
 mod sections;
 mod span;
+mod strays;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ mod value;
 
 pub use effective::{Effective, reference};
 pub use fault::{Fault, Faults, Place};
-pub use load::{Loaded, Sources, load};
+pub use load::{Loaded, Sources, load, ops_listen};
 pub use span::parse_span;
 
 use std::net::SocketAddr;

@@ -193,13 +193,18 @@ impl<'a> Reader<'a> {
     }
 
     fn warn_if_exposed(&mut self, path: &Path) {
-        if is_readable_by_others(path) {
-            let path = path.display();
-            self.warn(format!(
-                "{path} holds a secret and every user of this machine can read it; chmod o-r {path}"
-            ));
+        if let Some(warning) = exposed(path) {
+            self.warn(warning);
         }
     }
+}
+
+/// A warning, if this file, which holds a secret, can be read by every user of the machine.
+pub(super) fn exposed(path: &Path) -> Option<String> {
+    let shown = path.display();
+    is_readable_by_others(path).then(|| {
+        format!("{shown} holds a secret and every user of this machine can read it; chmod o-r {shown}")
+    })
 }
 
 fn mismatch() -> Problem {

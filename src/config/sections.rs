@@ -1,6 +1,6 @@
 //! The sections that are not a tenant's, validated.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -18,6 +18,9 @@ use super::origin::OriginPattern;
 use super::reader::Reader;
 use super::{CaFile, Log, LogFormat, Ops, Proxy, Upstream};
 use crate::types::Token;
+
+/// Shorter, a bearer token can be found by trying.
+const TOKEN_CHARS_MIN: usize = 16;
 
 pub(super) fn proxy(reader: &mut Reader<'_>) -> Option<Proxy> {
     let listen = listen(reader, "proxy.listen");
@@ -51,6 +54,11 @@ pub(super) fn ops(reader: &mut Reader<'_>) -> Option<Ops> {
         .secret("ops.token", "ops.token_file")
         .and_then(|(token, place)| {
             if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                if token.len() < TOKEN_CHARS_MIN {
+                    reader.warn(format!(
+                        "ops.token ({place}): is shorter than {TOKEN_CHARS_MIN} characters and can be guessed"
+                    ));
+                }
                 return Some(Token::new(token));
             }
             let what = "has spaces or characters that no Authorization header can carry";
@@ -101,7 +109,37 @@ pub(super) fn distinct_listeners(reader: &mut Reader<'_>, proxy: Option<&Proxy>,
     }
 }
 
-fn listen(reader: &mut Reader<'_>, key: &str) -> Option<SocketAddr> {
+/// An upstream that is one of the sidecar's own listeners would have it send every call to itself, again and again.
+pub(super) fn not_itself(reader: &mut Reader<'_>, proxy: Option<&Proxy>, ops: Option<SocketAddr>) {
+    const KEY: &str = "proxy.upstream";
+    let Some(proxy) = proxy else { return };
+    let own = [("proxy.listen", Some(proxy.listen)), ("ops.listen", ops)];
+    for (key, listen) in own.into_iter().filter_map(|(key, listen)| Some((key, listen?))) {
+        if leads_to(&proxy.upstream, listen) {
+            let what = format!("{} is the sidecar itself, by {key} ({listen})", proxy.upstream);
+            let problem = Problem::new(what, "give SnapTrade's origin, or another port");
+            let (_, place) = reader.text(KEY);
+            reader.fault(KEY, place, problem);
+        }
+    }
+}
+
+/// Whether who listens there is reached by that URL. Names other than localhost are not resolved.
+fn leads_to(upstream: &Upstream, listen: SocketAddr) -> bool {
+    let standard = if upstream.scheme == Scheme::HTTP { 80 } else { 443 };
+    let port = upstream.authority.port_u16().unwrap_or(standard);
+    let ip = listen.ip().to_canonical();
+    let on_loopback = ip.is_loopback() || ip.is_unspecified();
+    let is_there = match address(upstream) {
+        // To call the address that stands for all is to call oneself.
+        Some(called) if called.is_loopback() || called.is_unspecified() => on_loopback,
+        Some(called) => called == ip,
+        None => is_localhost(upstream) && on_loopback,
+    };
+    port == listen.port() && is_there
+}
+
+pub(super) fn listen(reader: &mut Reader<'_>, key: &str) -> Option<SocketAddr> {
     let (text, place) = reader.text(key);
     if let Ok(address) = text.parse() {
         return Some(address);
@@ -163,12 +201,20 @@ fn bare_host(authority: &Authority) -> &str {
     authority.host().trim_start_matches('[').trim_end_matches(']')
 }
 
+fn address(upstream: &Upstream) -> Option<IpAddr> {
+    let address: Option<IpAddr> = bare_host(&upstream.authority).parse().ok();
+    address.map(|ip| ip.to_canonical())
+}
+
+fn is_localhost(upstream: &Upstream) -> bool {
+    let host = bare_host(&upstream.authority).to_ascii_lowercase();
+    let host = host.trim_end_matches('.');
+    host == "localhost" || host.ends_with(".localhost")
+}
+
 /// Whether calls to this upstream can be read by others: plain HTTP that leaves the machine.
 fn is_exposed(upstream: &Upstream) -> bool {
-    let host = bare_host(&upstream.authority).to_ascii_lowercase();
-    let address = host.parse::<std::net::IpAddr>();
-    let local =
-        host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|ip| ip.is_loopback());
+    let local = is_localhost(upstream) || address(upstream).is_some_and(|ip| ip.is_loopback());
     upstream.scheme == Scheme::HTTP && !local
 }
 

@@ -67,7 +67,7 @@ fn client_id(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool)
         if complete {
             reader.missing(
                 KEY,
-                place.clone(),
+                section(place),
                 Problem::new("is not set", ways_to_set(name, CLIENT_ID, "client_id")),
             );
         }
@@ -81,6 +81,9 @@ fn client_id(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool)
             Problem::new("has characters that no client id has", remedy),
         );
         return None;
+    }
+    if is_quoted(&text) {
+        warn_of_quotes(reader, KEY, &written);
     }
     if text.starts_with("PERS-") {
         let path = reader.path(KEY);
@@ -98,9 +101,35 @@ fn consumer_key(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bo
     let file_is_faulty = reader.is_faulty(&reader.path(FILE_KEY));
     if secret.is_none() && complete && !file_is_faulty {
         let remedy = ways_to_set(name, CONSUMER_KEY, "consumer_key (or consumer_key_file)");
-        reader.missing(KEY, place.clone(), Problem::new("is not set", remedy));
+        reader.missing(KEY, section(place), Problem::new("is not set", remedy));
     }
-    secret.map(|(key, _)| ConsumerKey::new(key))
+    let (key, written) = secret?;
+    if is_quoted(&key) {
+        warn_of_quotes(reader, KEY, &written);
+    }
+    Some(ConsumerKey::new(key))
+}
+
+/// The line where a tenant begins, if it is in a file. The variable that merely names it is not at fault for what it
+/// lacks.
+fn section(place: &Place) -> Place {
+    match place {
+        Place::File { .. } => place.clone(),
+        _ => Place::Default,
+    }
+}
+
+/// As `docker run --env-file` leaves them, which takes every character as it is.
+fn is_quoted(text: &str) -> bool {
+    let within = |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+    within('"') || within('\'')
+}
+
+fn warn_of_quotes(reader: &mut Reader<'_>, key: &str, place: &Place) {
+    let path = reader.path(key);
+    reader.warn(format!(
+        "{path} ({place}): begins and ends with a quote, which is taken as a part of it; leave the quotes out"
+    ));
 }
 
 /// How to give a tenant a key that it lacks: the short variable, where there is one, or the file.
@@ -119,7 +148,7 @@ fn terms(reader: &mut Reader<'_>) -> Option<Terms> {
     let (on_list_error, _) = reader.text("tenants.*.on_list_error");
     let evictable = patterns(reader, "tenants.*.eviction.evictable");
     let protect = patterns(reader, "tenants.*.eviction.protect");
-    Some(Terms {
+    let terms = Terms {
         // The table lets no other words through; those that delete least stand for the impossible rest.
         mode: match mode.as_str() {
             "enforce" => Mode::Enforce,
@@ -140,7 +169,43 @@ fn terms(reader: &mut Reader<'_>) -> Option<Terms> {
             evictable: evictable?,
             protect: protect?,
         },
-    })
+    };
+    doubts(reader, &terms);
+    Some(terms)
+}
+
+/// What works, and hardly as it was meant.
+fn doubts(reader: &mut Reader<'_>, terms: &Terms) {
+    let Policy {
+        evictable, protect, ..
+    } = &terms.policy;
+    let all = |pattern: &String| pattern.chars().all(|c| c == '*');
+    let why = if evictable.sources().is_empty() {
+        Some(format!(
+            "{} is empty",
+            reader.path("tenants.*.eviction.evictable")
+        ))
+    } else if protect.sources().iter().any(all) {
+        Some(format!(
+            "{} holds \"*\"",
+            reader.path("tenants.*.eviction.protect")
+        ))
+    } else {
+        None
+    };
+    if let Some(why) = why.filter(|_| terms.mode != Mode::Off) {
+        reader.warn(format!(
+            "{why}, so that nobody can ever be evicted; if that is meant, set {} to \"off\"",
+            reader.path("tenants.*.eviction.mode")
+        ));
+    }
+    if terms.settle_timeout > terms.admission_timeout {
+        reader.warn(format!(
+            "{} is longer than {}, which ends the wait before it",
+            reader.path("tenants.*.settle_timeout"),
+            reader.path("tenants.*.admission_timeout")
+        ));
+    }
 }
 
 fn patterns(reader: &mut Reader<'_>, key: &str) -> Option<Patterns> {

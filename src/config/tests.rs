@@ -203,21 +203,76 @@ fn warnings_refuse_nothing() {
     let scene = Scene::minimal()
         .flag("proxy.upstream", "http://snaptrade.internal")
         .flag("tenants.default.client_id", "PERS-1")
-        .env(("SNAPTRADE_SIDECAR_PROXY_LISTEN", "x"))
+        .env(("SNAPTRADE_PROXY_LISTEN", "x"))
         .env(("SNAPTRADE_CONSUMER_KEY_FILE", "x"))
+        .env(("SNAPTRADE_MAX_USERS", "6"))
+        .env(("SNAPTRADE_BASE_URL", "x"))
         .env(("snaptrade_client_id", "x"))
         .env(("SNAPTRADE_SIDECAR_SERVICE_HOST", "10.0.0.1"))
         .env(("SNAPTRADE_SIDECAR_PORT", "tcp://10.0.0.1:80"));
     assert_eq!(
         scene.warnings(),
         [
-            "environment variable SNAPTRADE_SIDECAR_PROXY_LISTEN is not read; did you mean \
+            "environment variable SNAPTRADE_PROXY_LISTEN is not read; did you mean \
              SNAPTRADE_SIDECAR__PROXY__LISTEN?",
             "environment variable SNAPTRADE_CONSUMER_KEY_FILE is not read; did you mean \
              SNAPTRADE_SIDECAR__TENANTS__DEFAULT__CONSUMER_KEY_FILE?",
+            "environment variable SNAPTRADE_MAX_USERS is not read; did you mean \
+             SNAPTRADE_SIDECAR__TENANTS__DEFAULT__MAX_USERS?",
             "environment variable snaptrade_client_id is not read; did you mean SNAPTRADE_CLIENT_ID?",
             "proxy.upstream: http://snaptrade.internal is not encrypted; secrets and signatures can be read on the way",
             "tenants.default.client_id: PERS-1 is a personal key, with which SnapTrade registers no users",
+        ]
+    );
+}
+
+#[test]
+fn what_is_hardly_meant_is_warned_about() {
+    const EVICTABLE: &str = "tenants.default.eviction.evictable";
+    for (key, value, said) in [
+        (
+            EVICTABLE,
+            "[]",
+            "tenants.default.eviction.evictable is empty, so that nobody can ever be evicted; if that is meant, set \
+             tenants.default.eviction.mode to \"off\"",
+        ),
+        (
+            "tenants.default.eviction.protect",
+            "a,*",
+            "tenants.default.eviction.protect holds \"*\", so that nobody can ever be evicted; if that is meant, set \
+             tenants.default.eviction.mode to \"off\"",
+        ),
+        (
+            "tenants.default.settle_timeout",
+            "31s",
+            "tenants.default.settle_timeout is longer than tenants.default.admission_timeout, which ends the wait \
+             before it",
+        ),
+        (
+            "tenants.default.consumer_key",
+            "\"s3cret\"",
+            "tenants.default.consumer_key (command line): begins and ends with a quote, which is taken as a part of \
+             it; leave the quotes out",
+        ),
+        (
+            "ops.token",
+            "open-sesame",
+            "ops.token (command line): is shorter than 16 characters and can be guessed",
+        ),
+    ] {
+        assert_eq!(Scene::minimal().flag(key, value).warnings(), [said]);
+    }
+    let off = Scene::minimal()
+        .flag(EVICTABLE, "[]")
+        .flag("tenants.default.eviction.mode", "off");
+    assert!(off.warnings().is_empty());
+    assert_eq!(
+        Scene::minimal()
+            .env(("FRONTEND_URL", "localhost:3000"))
+            .warnings(),
+        [
+            "environment variable FRONTEND_URL: is not an origin, and not added to ops.allowed_origins: it does not \
+             begin with https:// or http://"
         ]
     );
 }

@@ -1,5 +1,6 @@
 //! One value, as its key's kind accepts it, from TOML or from text.
 
+use std::num::IntErrorKind;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -132,12 +133,17 @@ impl Kind {
         let Self::Count { min, max } = self else {
             return Err(Problem::new("is not a number", self.remedy()));
         };
+        let refused = |what: &str| Err(Problem::new(format!("{digits:?} {what}"), self.remedy()));
+        let is_negative = digits
+            .strip_prefix('-')
+            .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_digit(radix)));
         match u64::from_str_radix(digits, radix) {
             Ok(count) if (min..=max).contains(&count) => Ok(Value::Count(count)),
-            _ => Err(Problem::new(
-                format!("{digits:?} is not a number from {min} to {max}"),
-                self.remedy(),
-            )),
+            Ok(count) if count > max => refused("is too large"),
+            Ok(_) => refused("is too small"),
+            Err(error) if *error.kind() == IntErrorKind::PosOverflow => refused("is too large"),
+            Err(_) if is_negative => refused("is too small"),
+            Err(_) => refused("is not a number"),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `check`, `health` and `demo` as processes: what they print, and how they exit.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::{fs, io};
 
@@ -23,11 +24,12 @@ async fn r13_check_prints_what_is_in_effect_and_no_secret() {
         "SNAPTRADE_SIDECAR__TENANTS__OTHER__CONSUMER_KEY=s3cret-of-env-file\n",
     )
     .unwrap();
+    fs::set_permissions(&env_file, fs::Permissions::from_mode(0o644)).unwrap();
     let arguments = [
         "check",
         "--env-file",
         env_file.to_str().unwrap(),
-        "--set=ops.token=s3cret-token",
+        "--set=ops.token=s3cret-token-of-16",
         "--set=tenants.other.client_id=OTHER",
         "--set=tenants.default.max_users=20",
     ];
@@ -58,7 +60,14 @@ async fn r13_check_prints_what_is_in_effect_and_no_secret() {
             ended.out
         );
     }
-    assert_eq!(ended.err, "the configuration is valid: 2 tenants\n");
+    let exposed = env_file.display();
+    assert_eq!(
+        ended.err,
+        format!(
+            "warning: {exposed} holds a secret and every user of this machine can read it; chmod o-r {exposed}\n\
+             the configuration is valid: 2 tenants\n"
+        )
+    );
     // What it prints is a configuration file, but for the secrets.
     let printed = folder.path().join("printed.toml");
     fs::write(&printed, ended.out.replace("[redacted]", "a-secret-for-now")).unwrap();
@@ -193,12 +202,15 @@ async fn health_exits_0_when_all_is_well_and_says_what_is_not() {
     }
     // Where it listens is read from the configuration that the sidecar itself has.
     let listen = format!("0.0.0.0:{}", it.ops.port());
-    let configured = [
-        ("SNAPTRADE_CLIENT_ID", "MINE"),
-        ("SNAPTRADE_CONSUMER_KEY", "key"),
-        ("SNAPTRADE_SIDECAR__OPS__LISTEN", listen.as_str()),
-    ];
+    // The keys may be in a file that only `serve` is given.
+    let configured = [("SNAPTRADE_SIDECAR__OPS__LISTEN", listen.as_str())];
     assert_eq!(run(&["health"], &configured).await.code, Some(0));
+
+    // Something that answers 200 is not yet the sidecar.
+    let other = it.sim.url();
+    let ended = run(&["health", "--url", &format!("{other}/_simulator?")], &[]).await;
+    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
+    assert!(ended.err.contains("but not as the sidecar does"), "{}", ended.err);
 
     let gone = it.ops;
     it.stop().await;

@@ -154,8 +154,8 @@ impl Held {
 }
 
 #[tokio::test]
-async fn sigterm_and_sigint_drain_with_what_is_in_flight_answered() {
-    for signal in ["TERM", "INT"] {
+async fn a_signal_drains_with_what_is_in_flight_answered() {
+    for signal in ["TERM", "INT", "HUP"] {
         let mut it = Sidecar::start(simulator(options()).await, &[]).await;
         let held = Held::begin(&it).await;
         it.program.signal(signal).await;
@@ -208,7 +208,7 @@ async fn r4_nobody_is_evicted_after_sigterm_while_requests_are_still_accepted() 
         (400, "forwarded; reason=shutting-down")
     );
     assert_eq!(it.sim.deletions(), 0);
-    it.program.signal("TERM").await;
+    it.program.signal("INT").await;
     assert_eq!(it.program.end().await.code, Some(130));
 }
 
@@ -221,10 +221,22 @@ async fn a_second_signal_ends_it_at_once() {
     it.program.signal("INT").await;
     let ended = it.program.end().await;
     assert_eq!(ended.code, Some(130));
-    assert!(
-        ended
-            .err
-            .ends_with("stopped at once, because a second signal came\n"),
+    let last = ended.logged("stopped at once, because a second signal came");
+    assert_eq!((last.len(), &last[0]["level"]), (1, &"WARN".into()));
+}
+
+#[tokio::test]
+async fn a_signal_and_its_echo_are_one() {
+    let mut it = Sidecar::start(simulator(options()).await, &[]).await;
+    let held = Held::begin(&it).await;
+    it.program.signal("HUP").await;
+    it.program.signal("TERM").await;
+    it.program.logged("draining").await;
+    held.finish().await;
+    let ended = it.program.end().await;
+    assert_eq!(
+        (ended.code, ended.logged("stopped").len()),
+        (Some(0), 1),
         "{}",
         ended.err
     );
@@ -278,7 +290,7 @@ async fn file_environment_and_flags_lie_one_over_the_other() {
     ];
     let environment = [
         ("SNAPTRADE_SIDECAR_CONFIG", file.to_str().unwrap()),
-        ("SNAPTRADE_SIDECAR_OPS_TOKEN", "mistyped"),
+        ("SNAPTRADE_OPS_TOKEN", "mistyped"),
     ];
     let mut program = Program::start(&arguments, &environment);
     let ready = program.logged("snaptrade-sidecar is ready").await;
@@ -294,7 +306,7 @@ async fn file_environment_and_flags_lie_one_over_the_other() {
     let warnings: Vec<&str> = ended.err.lines().filter(|line| line.contains("WARN")).collect();
     assert_eq!(warnings.len(), 2, "{}", ended.err);
     for expected in [
-        "SNAPTRADE_SIDECAR_OPS_TOKEN is not read; did you mean SNAPTRADE_SIDECAR__OPS__TOKEN?",
+        "SNAPTRADE_OPS_TOKEN is not read; did you mean SNAPTRADE_SIDECAR__OPS__TOKEN?",
         "every user of this machine can read it; chmod o-r ",
     ] {
         assert!(

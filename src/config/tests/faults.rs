@@ -35,7 +35,7 @@ fn r15_all_faults_are_said_at_once_and_in_order() {
         "proxy.connect_timeout (sidecar.toml:4): \"0s\" is too short; write at least \"1ms\"",
         "tenants.b.consumer_key (sidecar.toml:5): is not set; set the environment variable \
          SNAPTRADE_SIDECAR__TENANTS__B__CONSUMER_KEY, or consumer_key (or consumer_key_file) in [tenants.b]",
-        "tenants.b.max_users (sidecar.toml:7): \"0\" is not a number from 1 to 1000000; ",
+        "tenants.b.max_users (sidecar.toml:7): \"0\" is too small; write a whole number from 1 to 1000000",
         "tenants.b.eviction.protect (sidecar.toml:11): \"[\" is not a pattern: ",
         "log.format (environment variable SNAPTRADE_SIDECAR__LOG__FORMAT): \"yaml\" is not a choice; ",
         "log.level (environment variable SNAPTRADE_SIDECAR__LOG__LEVEL): \"inof\" is not a log filter; ",
@@ -56,7 +56,7 @@ fn without_a_key_the_two_variables_are_named() {
     );
     assert_eq!(
         one(&Scene::new().env(ID)),
-        "tenants.default.consumer_key (environment variable SNAPTRADE_CLIENT_ID): is not set; set the environment \
+        "tenants.default.consumer_key: is not set; set the environment \
          variable SNAPTRADE_CONSUMER_KEY, or consumer_key (or consumer_key_file) in [tenants.default]"
     );
     assert_eq!(
@@ -132,7 +132,11 @@ fn values_of_the_wrong_kind() {
         ("[proxy]\ndrain_delay = \"5\"", "\"5\" is not a length of time"),
         (
             "[proxy]\nmax_connections = -1",
-            "\"-1\" is not a number from 1 to 1000000",
+            "\"-1\" is too small; write a whole number from 1 to 1000000",
+        ),
+        (
+            "[proxy]\nmax_connections = 0xffffffff",
+            "is too large; write a whole number from 1 to 1000000",
         ),
         (
             "[proxy.listen]\nx = 1",
@@ -140,8 +144,16 @@ fn values_of_the_wrong_kind() {
         ),
         (
             "[tenants.default.evictions]\nmode = \"off\"",
-            "did you mean tenants.default.eviction?",
+            "did you mean [tenants.default.eviction]?",
         ),
+        (
+            "[eviction]\nmode = \"off\"",
+            "did you mean [tenants.default.eviction]?",
+        ),
+        ("[default]\nx = 1", "did you mean [tenants.default]?"),
+        ("[acme]\nmax_users = 1", "did you mean [tenants.acme]?"),
+        ("[tenant]\nx = 1", "did you mean [tenants.default]?"),
+        ("[foo]\nx = 1", "foo (sidecar.toml:1): unknown key; remove it"),
     ] {
         let fault = in_file(text);
         assert!(fault.contains(said), "{fault}\ndoes not say\n{said}");
@@ -220,6 +232,57 @@ fn values_that_cannot_be_used() {
 }
 
 #[test]
+fn an_upstream_that_is_the_sidecar_itself() {
+    let scene = |listen: &str, upstream: &str| {
+        Scene::minimal()
+            .flag("proxy.listen", listen)
+            .flag("proxy.upstream", upstream)
+    };
+    assert_eq!(
+        one(&scene("127.0.0.1:8080", "http://127.0.0.1:8080")),
+        "proxy.upstream (command line): http://127.0.0.1:8080 is the sidecar itself, by proxy.listen \
+         (127.0.0.1:8080); give SnapTrade's origin, or another port"
+    );
+    for (listen, upstream) in [
+        ("0.0.0.0:8080", "http://localhost:8080"),
+        ("[::]:8080", "https://[::1]:8080"),
+        ("127.0.0.1:80", "http://LOCALHOST."),
+        ("127.0.0.1:443", "https://0.0.0.0"),
+        ("10.0.0.7:1", "http://10.0.0.7:1"),
+        ("10.0.0.7:1", "http://[::ffff:10.0.0.7]:1"),
+        ("127.0.0.1:1", "http://127.0.0.1:9090"),
+    ] {
+        let fault = one(&scene(listen, upstream));
+        assert!(fault.contains("is the sidecar itself"), "{fault}");
+    }
+    for (listen, upstream) in [
+        ("127.0.0.1:8080", "http://127.0.0.1:8081"),
+        ("10.0.0.7:8080", "http://127.0.0.1:8080"),
+        ("10.0.0.7:8080", "http://10.0.0.8:8080"),
+        ("0.0.0.0:443", "https://api.snaptrade.com"),
+        ("127.0.0.1:0", "http://127.0.0.1:1"),
+    ] {
+        scene(listen, upstream).load();
+    }
+}
+
+#[test]
+fn who_asks_for_the_health_needs_no_keys() {
+    let listen = |scene: &Scene| ops_listen(scene.sources.clone()).map(|listen| listen.to_string());
+    let other_sections = "[proxy]\nlisten = 5\n[tenants._]\nx = 1\n[ops]\ntoken_file = \"/nonexistent\"\n";
+    let scene = Scene::new().file(&format!("{other_sections}listen = \"127.0.0.1:7\""));
+    assert_eq!(listen(&scene).unwrap(), "127.0.0.1:7");
+    let scene = scene
+        .env(("SNAPTRADE_SIDECAR_MODE", "x"))
+        .env(("SNAPTRADE_SIDECAR__OPS__LISTEN", "0.0.0.0:8"));
+    assert_eq!(listen(&scene).unwrap(), "0.0.0.0:8");
+    for unclear in ["[ops]\nlisten = 5", "[ops]\nlisten = \"nine\"", "[ops"] {
+        let faults = listen(&Scene::new().file(unclear)).unwrap_err();
+        assert_eq!(faults.faults().len(), 1, "{faults}");
+    }
+}
+
+#[test]
 fn variables_that_are_wrong() {
     for (name, value, said) in [
         (
@@ -228,24 +291,40 @@ fn variables_that_are_wrong() {
             "proxy.listen (environment variable PORT): \"http\" is not a port; set PORT to a number",
         ),
         (
-            "FRONTEND_URL",
-            "localhost:3000",
-            "(environment variable FRONTEND_URL): is not an origin: ",
-        ),
-        (
             "SNAPTRADE_SIDECAR__PROXY__LISTN",
             "",
             "environment variable SNAPTRADE_SIDECAR__PROXY__LISTN: names no key; did you mean \
              SNAPTRADE_SIDECAR__PROXY__LISTEN?",
         ),
         (
+            "SNAPTRADE_SIDECAR_EVICTION_MODE",
+            "observe",
+            "environment variable SNAPTRADE_SIDECAR_EVICTION_MODE: names no key; did you mean \
+             SNAPTRADE_SIDECAR__TENANTS__DEFAULT__EVICTION__MODE?",
+        ),
+        (
+            "SNAPTRADE_SIDECAR__EVICTION_MODE",
+            "observe",
+            "did you mean SNAPTRADE_SIDECAR__TENANTS__DEFAULT__EVICTION__MODE?",
+        ),
+        (
+            "SNAPTRADE_SIDECAR__PROXY",
+            "x",
+            "SNAPTRADE_SIDECAR__PROXY: names no key; unset it; config/sidecar.toml lists every key",
+        ),
+        (
+            "SNAPTRADE_SIDECAR_URL",
+            "x",
+            "SNAPTRADE_SIDECAR_URL: names no key; unset it",
+        ),
+        (
             "SNAPTRADE_SIDECAR__PROXY__MAX_CONNECTIONS",
-            "",
-            "\"\" is not a number",
+            "many",
+            "\"many\" is not a number; write a whole number from 1 to 1000000",
         ),
         (
             "SNAPTRADE_SIDECAR__TENANTS__DEFAULT__EVICTION__EVICTABLE",
-            "",
+            " ",
             "write [] for no entry, or unset it",
         ),
     ] {

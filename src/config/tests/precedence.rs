@@ -52,6 +52,43 @@ fn an_empty_short_variable_is_none() {
     assert!(scene.load().config.ops.allowed_origins.is_empty());
 }
 
+/// As compose's `${X:-}` sets every variable that it may.
+#[test]
+fn an_empty_variable_leaves_every_key_as_it_is() {
+    let written = "[proxy]\nhealth_paths = false\n[tenants.default]\nmax_users = 9\nconsumer_key = \"k\"\n\
+                   [tenants.default.eviction]\nprotect = [\"vip-*\"]\nmin_age = \"1d\"\nmode = \"observe\"";
+    let of_file = Scene::new().env(ID).file(written).load();
+    let mut scene = Scene::new().env(ID).file(written);
+    let mut section = String::new();
+    for line in reference().lines().filter(|line| !line.starts_with('#')) {
+        if let Some(header) = line.strip_prefix('[') {
+            section = header.trim_end_matches(']').to_owned();
+        } else if let Some((leaf, _)) = line.split_once(" = ") {
+            let name = env::variable_name(&format!("{section}.{leaf}"));
+            scene = scene.env((&name, ""));
+        }
+    }
+    assert!(scene.sources.env.len() > 30);
+    assert_eq!(
+        format!("{:?}", scene.load().config),
+        format!("{:?}", of_file.config)
+    );
+}
+
+#[test]
+fn an_empty_text_leaves_every_key_of_a_file_unset() {
+    let bare = Scene::minimal().load();
+    let emptied: String = reference()
+        .lines()
+        .map(|line| match line.split_once(" = ") {
+            Some((key, _)) if !line.starts_with('#') => format!("{key} = \"\"\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let with_file = Scene::minimal().file(&emptied).load();
+    assert_eq!(format!("{:?}", with_file.config), format!("{:?}", bare.config));
+}
+
 #[test]
 fn the_file_may_be_named_by_the_environment() {
     let scene = Scene::minimal();

@@ -32,7 +32,7 @@ fn a_secret_may_come_from_a_file() {
 fn a_secret_that_others_can_read_is_warned_about() {
     let said = "key holds a secret and every user of this machine can read it; chmod o-r key";
     assert_eq!(with_key_file("k", 0o644).warnings(), [said]);
-    let scene = Scene::minimal().file("[ops]\ntoken = \"t\"");
+    let scene = Scene::minimal().file("[ops]\ntoken = \"sixteen-and-more\"");
     assert!(scene.warnings().is_empty());
     set_mode(&scene.directory.path().join("sidecar.toml"), 0o644);
     assert_eq!(scene.warnings(), [said.replace("key", "sidecar.toml")]);

@@ -1,0 +1,129 @@
+//! The signals that end the program.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+use super::Failure;
+
+/// `timeout` and process managers signal a process and then its group, a closing terminal and its shell both hang up:
+/// that is one wish, said twice.
+const ECHO_MAX: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// SIGTERM or SIGHUP, as programs send them.
+    Told,
+    /// SIGINT, by somebody's own hand.
+    Interrupted,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// `None` under `nohup`, which is to outlive its terminal.
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure(format!("cannot listen for signals: {error}")));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: if hangup_is_ignored() {
+                None
+            } else {
+                Some(listen(SignalKind::hangup())?)
+            },
+        })
+    }
+
+    async fn next(&mut self) -> Kind {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => Kind::Told,
+            _ = self.interrupt.recv() => Kind::Interrupted,
+            _ = hangup => Kind::Told,
+        }
+    }
+}
+
+/// Completes on the first SIGTERM, SIGINT or SIGHUP; the second ends the program at once, after `last_words`. From the
+/// call on, none of them ends it by itself.
+pub(super) fn shutdown_signal(
+    last_words: impl FnOnce() + Send + 'static,
+) -> Result<impl Future<Output = ()>, Failure> {
+    let mut signals = Signals::listen()?;
+    Ok(async move {
+        let first = signals.next().await;
+        let since = Instant::now();
+        tokio::spawn(async move {
+            while is_echo(first, signals.next().await, since.elapsed()) {}
+            last_words();
+            std::process::exit(130);
+        });
+    })
+}
+
+/// For a program that keeps no log. Not with `eprintln!`, which panics where nobody reads.
+pub(super) fn say_stopped() {
+    let _ = writeln!(io::stderr(), "{STOPPED}");
+}
+
+pub(super) const STOPPED: &str = "stopped at once, because a second signal came";
+
+/// Whether a signal so long after the first is the first one, said again. Of two that come together, either may be
+/// seen first.
+fn is_echo(first: Kind, next: Kind, since_first: Duration) -> bool {
+    (first, next) == (Kind::Told, Kind::Told) && since_first < ECHO_MAX
+}
+
+/// Whether the program was started with SIGHUP ignored, which listening for it would undo. Where the system does not
+/// tell, it was not.
+fn hangup_is_ignored() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
+}
+
+/// Reads the mask `SigIgn` of proc_pid_status(5), whose lowest bit is signal 1.
+fn ignores_hangup(status: &str) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_program_repeats_itself_within_a_second() {
+        let (soon, late) = (Duration::from_millis(999), Duration::from_secs(1));
+        assert!(is_echo(Kind::Told, Kind::Told, soon));
+        assert!(!is_echo(Kind::Told, Kind::Told, late));
+        assert!(!is_echo(Kind::Told, Kind::Interrupted, soon));
+        assert!(!is_echo(Kind::Interrupted, Kind::Told, soon));
+        assert!(!is_echo(Kind::Interrupted, Kind::Interrupted, soon));
+    }
+
+    #[test]
+    fn nohup_is_seen() {
+        assert!(ignores_hangup(
+            "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"
+        ));
+        assert!(!ignores_hangup(
+            "SigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n"
+        ));
+        assert!(!ignores_hangup(""));
+    }
+}
