@@ -15,8 +15,8 @@ const VENDOR: &str = "SNAPTRADE_";
 /// Read when the program is compiled, which a developer's shell may export.
 const COMMIT: &str = "SNAPTRADE_SIDECAR_COMMIT";
 
-/// Refuses every variable that is ours by its beginning and names no key, without the `__` between the parts of a key
-/// or otherwise.
+/// Refuses every variable that is ours by its beginning and was meant to name a key, without the `__` between the parts of
+/// a key or otherwise. One that resembles no key, such as `SNAPTRADE_SIDECAR_URL`, may be the application's.
 pub(super) fn refuse(env: &Env, faults: &mut Vec<Fault>) {
     for (name, _) in env {
         // A name that is not UTF-8 is ours too, if it begins like it; only its shown form differs.
@@ -25,8 +25,11 @@ pub(super) fn refuse(env: &Env, faults: &mut Vec<Fault>) {
             continue;
         };
         let is_known = name.starts_with(PREFIX) || name == CONFIG || name == COMMIT;
-        if !is_known && !is_of_kubernetes(rest) {
-            faults.push(names_no_key(meant_by(rest)).at("", Place::Variable(name.into_owned())));
+        if is_known || is_of_kubernetes(rest) {
+            continue;
+        }
+        if let Some(meant) = meant_by(rest) {
+            faults.push(names_no_key(Some(meant)).at("", Place::Variable(name.into_owned())));
         }
     }
 }
@@ -51,6 +54,11 @@ pub(super) fn near_misses(env: &Env) -> Vec<String> {
         let meant = match name.strip_prefix(OURS) {
             // Kubernetes has a URL there. Whatever else is there was meant for us.
             Some("_PORT") if !value.to_string_lossy().contains("://") => PORT.to_owned(),
+            Some(rest) if rest.starts_with('_') && !name.starts_with(PREFIX) => {
+                let is_ours = name == CONFIG || name == COMMIT || is_of_kubernetes(rest);
+                let is_stranger = !is_ours && meant_by(rest).is_none();
+                return is_stranger.then(|| format!("environment variable {name} is not read"));
+            }
             Some(_) => return None,
             None if name == CLIENT_ID || name == CONSUMER_KEY => return None,
             None => squashed(name).or_else(|| of_vendor(name))?,

@@ -313,11 +313,6 @@ fn variables_that_are_wrong() {
             "SNAPTRADE_SIDECAR__PROXY: names no key; unset it; config/sidecar.toml lists every key",
         ),
         (
-            "SNAPTRADE_SIDECAR_URL",
-            "x",
-            "SNAPTRADE_SIDECAR_URL: names no key; unset it",
-        ),
-        (
             "SNAPTRADE_SIDECAR__PROXY__MAX_CONNECTIONS",
             "many",
             "\"many\" is not a number; write a whole number from 1 to 1000000",

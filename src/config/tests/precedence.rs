@@ -187,3 +187,12 @@ fn the_print_out_names_the_source_of_what_is_not_a_default() {
     assert_eq!(config.tenants[0].terms.max_users, 9);
     assert_eq!(config.ops.allowed_origins.len(), 2);
 }
+
+#[test]
+fn a_variable_that_resembles_no_key_may_be_the_applications() {
+    let scene = Scene::minimal().env(("SNAPTRADE_SIDECAR_URL", "http://127.0.0.1:8080"));
+    assert_eq!(
+        scene.warnings(),
+        ["environment variable SNAPTRADE_SIDECAR_URL is not read"]
+    );
+}
