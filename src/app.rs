@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -161,9 +162,9 @@ impl App {
         let workers = self
             .listeners
             .start(limits, self.metrics.connections_open(), &closing, move || {
-                let proxy = proxy();
+                let proxy = Rc::new(proxy());
                 move |request| {
-                    let proxy = proxy.clone();
+                    let proxy = Rc::clone(&proxy);
                     async move { proxy.handle(request).await }
                 }
             })

@@ -104,14 +104,14 @@ impl Guard {
     ) -> (Reply, Result<Response<Bytes>, Refusal>) {
         let began = Instant::now();
         let resign = retry || registration.arrived.elapsed() > RESIGN_AFTER;
-        let request = if resign {
+        let mut request = if resign {
             // At least one second more than the last time, so that no signature is sent twice.
             *held = registration.arrived.elapsed().as_secs().max(*held + 1);
             self.signed_anew(registration, *held)
         } else {
             request(registration, &registration.query)
         };
-        let response = match self.means.forwarder.send(request).await {
+        let response = match self.means.forwarder.send(&mut request).await {
             Ok(response) => tokio::time::timeout(REPLY_READ_MAX, read(response))
                 .await
                 .unwrap_or_else(|passed| Err(Refusal::Upstream(UpstreamError::broke_off(passed)))),

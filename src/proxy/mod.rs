@@ -117,25 +117,30 @@ impl Proxy {
             return reply;
         }
         let arrived = Instant::now();
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let route = Route::classify(&method, &path);
+        let route = Route::classify(request.method(), request.uri().path());
+        // Copied only for a line that is wanted.
+        let told = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| (request.method().clone(), request.uri().path().to_owned()));
         let guard = self.shared.guard_of(request.uri().query()).cloned();
         if guard.is_none() && route == Route::Register {
             self.shared.warn_of_stranger(request.uri().query());
         }
         let reply = match (route, &guard) {
-            (Route::Register, Some(guard)) => self.register(request, guard, arrived).await,
-            (Route::DeleteUser, Some(guard)) => self.delete(request, guard).await,
+            // In boxes, so that what is rare takes no room in what is moved for every request.
+            (Route::Register, Some(guard)) => Box::pin(self.register(request, guard, arrived)).await,
+            (Route::DeleteUser, Some(guard)) => Box::pin(self.delete(request, guard)).await,
             _ => {
-                self.pass(streaming(request, self.shared.body_idle_timeout), route)
-                    .await
+                let mut request = streaming(request, self.shared.body_idle_timeout);
+                self.pass(&mut request, route).await
             }
         };
         let tenant = guard.as_ref().map_or(NO_TENANT, |guard| guard.tenant());
         let (status, took) = (reply.status().as_u16(), arrived.elapsed());
         self.shared.metrics.request(tenant, route, status, took);
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        tracing::debug!(tenant, %method, path, status, took_us, "request");
+        if let Some((method, path)) = told {
+            let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            tracing::debug!(tenant, %method, path, status, took_us, "request");
+        }
         reply
     }
 
@@ -157,7 +162,7 @@ impl Proxy {
     }
 
     /// Forwards a call as it is.
-    async fn pass(&self, mut request: Request<RequestBody>, route: Route) -> Response<ReplyBody> {
+    async fn pass(&self, request: &mut Request<RequestBody>, route: Route) -> Response<ReplyBody> {
         headers::strip_hop_by_hop(request.headers_mut());
         let began = Instant::now();
         match self.forwarder.send(request).await {
@@ -187,10 +192,10 @@ impl Proxy {
             let raw = query::unique(query, "userId").ok()??;
             query::decode(raw).map(UserId::new)
         });
-        let request = streaming(request, self.shared.body_idle_timeout);
+        let mut request = streaming(request, self.shared.body_idle_timeout);
         // However this ends, also by the caller's leaving.
         let _doubt = guard.doubt();
-        let reply = self.pass(request, Route::DeleteUser).await;
+        let reply = self.pass(&mut request, Route::DeleteUser).await;
         if let Some(user) = user.filter(|_| reply.status().is_success()) {
             guard.departed(user);
         }
@@ -204,8 +209,8 @@ impl Proxy {
         arrived: Instant,
     ) -> Response<ReplyBody> {
         if guard.terms().mode == Mode::Off {
-            let request = streaming(request, self.shared.body_idle_timeout);
-            let reply = self.pass(request, Route::Register).await;
+            let mut request = streaming(request, self.shared.body_idle_timeout);
+            let reply = self.pass(&mut request, Route::Register).await;
             guard.unmanaged();
             return outcome::unmanaged(reply, "mode-off");
         }
@@ -226,8 +231,8 @@ impl Proxy {
                 outcome::reply(guard.admit(registration).await)
             }
             Err(why) => {
-                let request = Request::from_parts(head, RequestBody::full(body));
-                let reply = self.pass(request, Route::Register).await;
+                let mut request = Request::from_parts(head, RequestBody::full(body));
+                let reply = self.pass(&mut request, Route::Register).await;
                 guard.unproven(why, reply.status().is_success());
                 outcome::unmanaged(reply, why.reason())
             }

@@ -4,7 +4,7 @@
 //! connections that a caller keeps for later, just as a request may be on its way. Here, waiting for a request and reading
 //! one are told apart.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,6 +23,13 @@ use crate::upstream::error::UpstreamError;
 /// Longer than the connection pools of common HTTP clients keep an idle connection (minutes at most), so that it is they
 /// who close it and no request crosses with the closing.
 const IDLE_CONNECTION: Duration = Duration::from_mins(10);
+
+/// Up to this much, copying a message into one piece costs less than handing the system a list of pieces.
+const FLAT_BYTES_MAX: usize = 16 << 10;
+
+thread_local! {
+    static FLAT: RefCell<Vec<u8>> = RefCell::default();
+}
 
 /// Why a connection is closed on its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +136,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let polled = if total <= FLAT_BYTES_MAX {
+            FLAT.with_borrow_mut(|flat| {
+                flat.clear();
+                for buf in bufs {
+                    flat.extend_from_slice(buf);
+                }
+                Pin::new(&mut self.stream).poll_write(cx, flat)
+            })
+        } else {
+            Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        };
         self.activity.wrote(polled.is_pending());
         polled
     }

@@ -1,6 +1,9 @@
 //! One connection, from accept to close.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response, Version};
@@ -10,11 +13,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::Limits;
 use super::activity::{Activity, Overdue, Reply, Watched};
+use super::stage::{Course, Stage};
 use crate::telemetry::chain;
 use crate::upstream::body::ReplyBody;
 
@@ -30,18 +33,9 @@ pub(super) enum End {
     Cut,
 }
 
-/// The two steps of stopping.
-#[derive(Clone, Debug)]
-pub(super) struct Stop {
-    /// Finish what is being served, and take on no more.
-    pub(super) stopping: CancellationToken,
-    /// Finish nothing.
-    pub(super) cutting: CancellationToken,
-}
-
 /// Serves one request after the other. A caller that closes its sending side counts as gone, and so does its request: for
 /// an HTTP/1.1 server there is no telling the two apart.
-pub(super) async fn serve<S, H, F>(stream: S, limits: &Limits, stop: &Stop, handler: &H) -> (S, End)
+pub(super) async fn serve<S, H, F>(stream: S, limits: &Limits, course: &Course, handler: &H) -> (S, End)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Fn(Request<Incoming>) -> F,
@@ -70,24 +64,40 @@ where
         .auto_date_header(false)
         .header_read_timeout(None::<Duration>)
         .serve_connection(TokioIo::new(stream), service);
+    // The task's waker is the same for as long as the connection lives: what has it once need not be given it again.
+    let mut following = None;
     let mut stopping = false;
-    let end = loop {
-        tokio::select! {
-            biased;
-            result = &mut connection => break ended(result, &activity),
-            () = stop.cutting.cancelled() => break End::Cut,
-            () = stop.stopping.cancelled(), if !stopping => {
-                stopping = true;
-                std::pin::Pin::new(&mut connection).graceful_shutdown();
-            }
-            () = sleep_until(next_look(&activity, limits)) => {
-                if let Some(overdue) = overdue(&activity, limits) {
-                    debug!(?overdue, "a caller's connection is closed");
-                    break End::Overdue(overdue);
-                }
+    let mut alarm = pin!(sleep_until(next_look(&activity, limits)));
+    let end = poll_fn(|cx| {
+        following.get_or_insert_with(|| {
+            let _ = alarm.as_mut().poll(cx);
+            course.follow(cx.waker())
+        });
+        if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(ended(result, &activity));
+        }
+        if course.stage() == Stage::Cutting {
+            return Poll::Ready(End::Cut);
+        }
+        if course.stage() == Stage::Stopping && !stopping {
+            stopping = true;
+            Pin::new(&mut connection).graceful_shutdown();
+            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(ended(result, &activity));
             }
         }
-    };
+        while alarm.is_elapsed() {
+            if let Some(overdue) = overdue(&activity, limits) {
+                debug!(?overdue, "a caller's connection is closed");
+                return Poll::Ready(End::Overdue(overdue));
+            }
+            alarm.as_mut().reset(next_look(&activity, limits));
+            let _ = alarm.as_mut().poll(cx);
+        }
+        Poll::Pending
+    })
+    .await;
+    drop(following);
     (connection.into_parts().io.into_inner().stream, end)
 }
 

@@ -9,6 +9,7 @@
 mod activity;
 mod connection;
 mod listen;
+mod stage;
 mod worker;
 
 pub use listen::Listeners;

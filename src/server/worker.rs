@@ -19,13 +19,21 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::connection::{End, Stop, serve};
+use super::connection::{End, serve};
+use super::stage::{Course, Stage};
 use super::{Limits, Listeners};
 use crate::telemetry::chain;
 use crate::upstream::body::ReplyBody;
 
 /// Between attempts to accept while that fails, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The two steps of stopping.
+#[derive(Clone, Debug)]
+struct Stop {
+    stopping: CancellationToken,
+    cutting: CancellationToken,
+}
 
 /// The running workers.
 #[derive(Debug)]
@@ -150,6 +158,7 @@ impl Shared {
         H: Fn(Request<Incoming>) -> F + 'static,
         F: Future<Output = Response<ReplyBody>> + 'static,
     {
+        let course = Course::default();
         let mut connections = JoinSet::new();
         let mut failing = false;
         loop {
@@ -166,8 +175,9 @@ impl Shared {
             match accepted {
                 Ok((stream, slot)) => {
                     failing = false;
-                    let (shared, handler) = (self.clone(), Rc::clone(&handler));
-                    connections.spawn_local(async move { shared.serve(stream, slot, &*handler).await });
+                    let (shared, handler, course) = (self.clone(), Rc::clone(&handler), course.clone());
+                    connections
+                        .spawn_local(async move { shared.serve(stream, slot, &course, &*handler).await });
                 }
                 Err(error) if is_callers(&error) => {}
                 Err(error) => {
@@ -179,8 +189,17 @@ impl Shared {
             }
         }
         drop(listener);
-        while let Some(ended) = connections.join_next().await {
-            report(ended);
+        course.advance(Stage::Stopping);
+        loop {
+            tokio::select! {
+                ended = connections.join_next() => match ended {
+                    Some(ended) => report(ended),
+                    None => return,
+                },
+                () = self.stop.cutting.cancelled(), if course.stage() < Stage::Cutting => {
+                    course.advance(Stage::Cutting);
+                }
+            }
         }
     }
 
@@ -191,7 +210,7 @@ impl Shared {
         Ok((stream, slot))
     }
 
-    async fn serve<H, F>(&self, stream: TcpStream, _slot: OwnedSemaphorePermit, handler: &H)
+    async fn serve<H, F>(&self, stream: TcpStream, _slot: OwnedSemaphorePermit, course: &Course, handler: &H)
     where
         H: Fn(Request<Incoming>) -> F,
         F: Future<Output = Response<ReplyBody>>,
@@ -199,7 +218,7 @@ impl Shared {
         let _counted = Counted::new(&self.open);
         // Fails only for a caller who is gone already.
         let _ = stream.set_nodelay(true);
-        let (stream, end) = serve(stream, &self.limits, &self.stop, handler).await;
+        let (stream, end) = serve(stream, &self.limits, course, handler).await;
         if end == End::Reset {
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }

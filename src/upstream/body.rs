@@ -1,6 +1,7 @@
 //! Bodies on their way through: streamed, never gathered, and never left waiting for ever.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +18,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::warn;
 
 use super::error::UpstreamError;
+use super::pool::Pool;
+use super::wire::Wire;
 use crate::telemetry::chain;
 
 /// Whether a body comes in a transfer coding other than `chunked`. `Transfer-Encoding` goes no further than its connection,
@@ -53,6 +56,9 @@ impl fmt::Debug for RequestBody {
 impl RequestBody {
     /// Fails if the caller sends nothing for as long as `idle`.
     pub fn streaming(incoming: Incoming, idle: Duration) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
         Self::Streaming(Upload {
             incoming,
             patience: Patience::new(idle),
@@ -73,6 +79,12 @@ impl RequestBody {
             Self::Streaming(upload) => Some(Arc::clone(&upload.progress)),
             Self::Full(_) => None,
         }
+    }
+}
+
+impl Default for RequestBody {
+    fn default() -> Self {
+        Self::empty()
     }
 }
 
@@ -119,6 +131,12 @@ impl Upload {
     }
 }
 
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.progress.ended.store(true, Ordering::Relaxed);
+    }
+}
+
 /// How an upload is getting on, for whoever waits for the reply.
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -127,6 +145,7 @@ pub(super) struct Progress {
     last: AtomicU64,
     waiting: AtomicBool,
     failed: AtomicBool,
+    ended: AtomicBool,
 }
 
 impl Progress {
@@ -136,6 +155,7 @@ impl Progress {
             last: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -154,6 +174,11 @@ impl Progress {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing more of it is to be sent.
+    pub(super) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
     /// Whether the upload failed on the caller's side. Over HTTP/2 the reply does not say so: the stream is just reset.
     pub(super) fn failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
@@ -164,8 +189,26 @@ impl Progress {
 pub struct ReplyBody(Reply);
 
 enum Reply {
-    Upstream { incoming: Incoming, patience: Patience },
+    /// By a connection that a task of its own drives.
+    Upstream {
+        incoming: Incoming,
+        patience: Patience,
+    },
+    /// By a connection that is driven from here.
+    Wire(Box<ByWire>),
     Full(Full<Bytes>),
+}
+
+struct ByWire {
+    /// Until the body ended.
+    wire: Option<Box<Wire>>,
+    incoming: Incoming,
+    /// What came with the head.
+    first: Option<Frame<Bytes>>,
+    pool: Arc<Pool>,
+    idle: Duration,
+    /// Since when the next piece is awaited.
+    waiting: Option<Instant>,
 }
 
 /// What it holds, a user secret perhaps, stays out of logs.
@@ -182,6 +225,39 @@ impl ReplyBody {
 
     pub fn empty() -> Self {
         Self::full(Bytes::new())
+    }
+
+    /// The body of a reply that came by this connection, which goes back to `pool` when the body is through. One that came
+    /// whole with its head is whole here, so that head and body go on in one piece. Fails like [`Self::streaming`].
+    pub(super) async fn by_wire(
+        mut wire: Box<Wire>,
+        mut incoming: Incoming,
+        pool: &Arc<Pool>,
+        idle: Duration,
+    ) -> Result<Self, UpstreamError> {
+        let first = if incoming.is_end_stream() {
+            None
+        } else {
+            let poll_first = poll_fn(|cx| Poll::Ready(wire.poll_frame(cx, &mut incoming)));
+            match poll_first.await {
+                Poll::Ready(Some(Ok(frame))) => Some(frame),
+                Poll::Ready(Some(Err(error))) => return Err(UpstreamError::broke_off(error)),
+                Poll::Ready(None) | Poll::Pending => None,
+            }
+        };
+        if !incoming.is_end_stream() {
+            return Ok(Self(Reply::Wire(Box::new(ByWire {
+                wire: Some(wire),
+                incoming,
+                first,
+                pool: Arc::clone(pool),
+                idle,
+                waiting: None,
+            }))));
+        }
+        pool.keep(wire);
+        let whole = first.and_then(|frame| frame.into_data().ok());
+        Ok(Self::full(whole.unwrap_or_default()))
     }
 
     /// Fails if the upstream sends nothing for as long as `idle`, while the caller takes what comes.
@@ -202,14 +278,16 @@ impl Body for ReplyBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let (incoming, patience) = match &mut self.get_mut().0 {
-            Reply::Upstream { incoming, patience } => (incoming, patience),
+        let polled = match &mut self.get_mut().0 {
+            Reply::Upstream { incoming, patience } => {
+                let polled = Pin::new(incoming).poll_frame(cx);
+                ready!(patience.bound(polled, cx))
+            }
+            Reply::Wire(by_wire) => ready!(by_wire.poll_frame(cx)),
             Reply::Full(full) => {
                 return Pin::new(full).poll_frame(cx).map_err(|never| match never {});
             }
         };
-        let polled = Pin::new(incoming).poll_frame(cx);
-        let polled = ready!(patience.bound(polled, cx));
         Poll::Ready(polled.map(|frame| {
             frame.map_err(|stopped| {
                 let error = UpstreamError::broke_off(stopped);
@@ -222,6 +300,7 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Reply::Upstream { incoming, .. } => incoming.is_end_stream(),
+            Reply::Wire(by_wire) => by_wire.first.is_none() && by_wire.incoming.is_end_stream(),
             Reply::Full(full) => full.is_end_stream(),
         }
     }
@@ -229,8 +308,49 @@ impl Body for ReplyBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Reply::Upstream { incoming, .. } => incoming.size_hint(),
+            Reply::Wire(by_wire) => by_wire.size_hint(),
             Reply::Full(full) => full.size_hint(),
         }
+    }
+}
+
+impl ByWire {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let Some(wire) = &mut self.wire else {
+            return Poll::Ready(None);
+        };
+        let Poll::Ready(polled) = wire.poll_frame(cx, &mut self.incoming) else {
+            let since = *self.waiting.get_or_insert_with(Instant::now);
+            ready!(wire.poll_overdue(cx, since + self.idle));
+            return Poll::Ready(Some(Err(UpstreamError::stalled(self.idle).into())));
+        };
+        self.waiting = None;
+        let failed = matches!(polled, Some(Err(_)));
+        if (polled.is_none() || self.incoming.is_end_stream())
+            && !failed
+            && let Some(wire) = self.wire.take()
+        {
+            self.pool.keep(wire);
+        }
+        Poll::Ready(polled.map(|piece| piece.map_err(Into::into)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self
+            .first
+            .as_ref()
+            .and_then(Frame::data_ref)
+            .map_or(0, Bytes::len) as u64;
+        let rest = self.incoming.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + first);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + first);
+        }
+        hint
     }
 }
 

@@ -5,8 +5,6 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use hyper_util::client::legacy;
-
 type Cause = Box<dyn Error + Send + Sync>;
 
 /// Whose fault it is, as far as it can be told.
@@ -108,21 +106,25 @@ impl UpstreamError {
         Elapsed("no further piece of the body", limit)
     }
 
-    /// What the client reports instead of a reply.
-    pub(super) fn from_client(error: legacy::Error) -> Self {
-        if error.is_connect() {
-            return Self::new(connect_kind(&error), false, error);
-        }
-        let hyper = error
-            .source()
-            .and_then(|cause| cause.downcast_ref::<hyper::Error>());
-        let (kind, sent) = match hyper {
-            // Handed back unsent by a connection that was closing.
-            Some(cause) if cause.is_canceled() => (Kind::Connect, false),
-            Some(cause) if cause.is_parse() => (Kind::Protocol, true),
-            Some(cause) if cause.is_timeout() => (Kind::Timeout, true),
-            Some(cause) if cause.is_user() => (Kind::CallerBody, true),
-            _ => (Kind::BrokeOff, true),
+    /// No connection; nothing was sent.
+    pub(super) fn connect(cause: impl Into<Cause>) -> Self {
+        let cause = cause.into();
+        Self::new(connect_kind(&*cause), false, cause)
+    }
+
+    /// What the connection reports instead of a reply.
+    pub(super) fn from_hyper(error: hyper::Error) -> Self {
+        // Handed back unsent by a connection that was closing.
+        let (kind, sent) = if error.is_canceled() {
+            (Kind::Connect, false)
+        } else if error.is_parse() {
+            (Kind::Protocol, true)
+        } else if error.is_timeout() {
+            (Kind::Timeout, true)
+        } else if error.is_user() {
+            (Kind::CallerBody, true)
+        } else {
+            (Kind::BrokeOff, true)
         };
         Self::new(kind, sent, error)
     }
@@ -167,8 +169,8 @@ impl fmt::Display for Elapsed {
 
 impl Error for Elapsed {}
 
-fn connect_kind(error: &legacy::Error) -> Kind {
-    let mut cause = error.source();
+fn connect_kind(error: &(dyn Error + 'static)) -> Kind {
+    let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<rustls::Error>() {
             return Kind::Tls;

@@ -213,13 +213,15 @@ async fn a_reply_cut_short_never_looks_complete() {
         ),
     ] {
         for version in ["1.1", "1.0"] {
-            let request = format!("GET / HTTP/{version}\r\n\r\n");
+            let request = format!("GET / HTTP/{version}\r\nConnection: close\r\n\r\n");
             let mut caller = it
                 .answered(&request, format!("HTTP/1.1 200 OK\r\n{head}{body}"))
                 .await;
             let (got, end) = caller.rest().await;
+            // Where nothing was sent on yet, it can still be said.
+            let is_said = got.get(9..12) == Some(b"502");
             assert!(
-                !is_complete(&got, &end),
+                is_said || !is_complete(&got, &end),
                 "{version} {body:?}: {}",
                 got.escape_ascii()
             );

@@ -1,0 +1,105 @@
+//! New connections to the upstream.
+
+use std::time::Duration;
+
+use http::Uri;
+use hyper::client::conn::{http1, http2};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tower_service::Service as _;
+use tracing::debug;
+
+use super::body::RequestBody;
+use super::error::UpstreamError;
+use super::wire::Wire;
+use crate::telemetry::chain;
+
+pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub(super) type Multiplexed = http2::SendRequest<RequestBody>;
+
+/// So that a connection whose other end vanished without a word is noticed, and no box on the way forgets a quiet one.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+const TCP_KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const TCP_KEEPALIVE_RETRIES: u32 = 3;
+/// A connection that died without a word would otherwise take every HTTP/2 request into its response timeout.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const PONG_WITHIN: Duration = Duration::from_secs(10);
+/// For the header section of a reply over HTTP/2; about what HTTP/1.1 is given by default.
+const HEADER_LIST_BYTES_MAX: u32 = 400 * 1024;
+
+/// A connection, by what was agreed on in TLS.
+pub(super) enum Connected {
+    Http1(Box<Wire>),
+    Http2(Multiplexed),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    https: HttpsConnector<HttpConnector>,
+    origin: Uri,
+    timeout: Duration,
+}
+
+impl Connector {
+    /// `timeout` is for all of a connection: name, TCP, TLS.
+    pub(super) fn new(tls: rustls::ClientConfig, origin: Uri, timeout: Duration) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(TCP_KEEPALIVE));
+        tcp.set_keepalive_interval(Some(TCP_KEEPALIVE_EVERY));
+        tcp.set_keepalive_retries(Some(TCP_KEEPALIVE_RETRIES));
+        // Divided among the addresses of the name, so that one that swallows packets does not use up the whole.
+        tcp.set_connect_timeout(Some(timeout));
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(tcp);
+        Self {
+            https,
+            origin,
+            timeout,
+        }
+    }
+
+    pub(super) async fn connect(&self) -> Result<Connected, UpstreamError> {
+        timeout(self.timeout, self.open())
+            .await
+            .unwrap_or_else(|_| Err(UpstreamError::no_connection(self.timeout)))
+    }
+
+    async fn open(&self) -> Result<Connected, UpstreamError> {
+        let opened = self.https.clone().call(self.origin.clone()).await;
+        let stream = opened.map_err(UpstreamError::connect)?;
+        if stream.connected().is_negotiated_h2() {
+            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .keep_alive_interval(PING_EVERY)
+                .keep_alive_timeout(PONG_WITHIN)
+                .max_header_list_size(HEADER_LIST_BYTES_MAX)
+                .handshake(stream)
+                .await
+                .map_err(UpstreamError::connect)?;
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    debug!(error = %chain(&error), "a connection to the upstream ended");
+                }
+            });
+            Ok(Connected::Http2(sender))
+        } else {
+            let (sender, connection) = http1::Builder::new()
+                .allow_obsolete_multiline_headers_in_responses(true)
+                // Most requests are a head alone: one buffer is written sooner than a list of them.
+                .writev(false)
+                .handshake(stream)
+                .await
+                .map_err(UpstreamError::connect)?;
+            Ok(Connected::Http1(Box::new(Wire::new(sender, connection))))
+        }
+    }
+}

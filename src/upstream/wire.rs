@@ -1,0 +1,175 @@
+//! One HTTP/1.1 connection to the upstream, driven by whoever uses it.
+//!
+//! There is no task for it: the task of the request polls the connection, so that nothing has to be woken or handed over
+//! on the way of a reply. hyper's own channels between connection and caller complete only while the connection is
+//! polled, and are therefore looked at without a waker.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{Connection, SendRequest};
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::body::{Progress, RequestBody};
+use super::connect::Stream;
+use super::error::UpstreamError;
+
+/// An alarm that is not needed yet is set this far ahead.
+const FAR: Duration = Duration::from_hours(1);
+
+pub(super) struct Wire {
+    sender: SendRequest<RequestBody>,
+    /// Until it ends. Dropping it hands back what it has not sent.
+    connection: Option<Connection<Stream, RequestBody>>,
+    alarm: Alarm,
+    pub(super) idle_since: Instant,
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").finish_non_exhaustive()
+    }
+}
+
+/// A request that got no reply.
+pub(super) struct Unanswered {
+    pub(super) error: UpstreamError,
+    /// The request as it was, if nothing of it was sent.
+    pub(super) unsent: Option<Box<Request<RequestBody>>>,
+}
+
+impl From<TrySendError<Request<RequestBody>>> for Unanswered {
+    fn from(mut failed: TrySendError<Request<RequestBody>>) -> Self {
+        let unsent = failed.take_message().map(Box::new);
+        let error = failed.into_error();
+        Self {
+            error: UpstreamError::from_hyper(error),
+            unsent,
+        }
+    }
+}
+
+impl Wire {
+    pub(super) fn new(sender: SendRequest<RequestBody>, connection: Connection<Stream, RequestBody>) -> Self {
+        Self {
+            sender,
+            connection: Some(connection),
+            alarm: Alarm::new(),
+            idle_since: Instant::now(),
+        }
+    }
+
+    /// Takes `request`, sends it and waits for the head of its reply.
+    pub(super) async fn send(
+        &mut self,
+        request: &mut Request<RequestBody>,
+        progress: Option<&Progress>,
+        response_timeout: Duration,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        // Not within the runtime's budget for a task: used up, it would ask for a wake-up that goes nowhere.
+        let mut reply = pin!(unconstrained(
+            self.sender.try_send_request(std::mem::take(request))
+        ));
+        let mut deadline = Instant::now() + response_timeout;
+        poll_fn(|cx| {
+            drive(&mut self.connection, cx);
+            match reply.as_mut().poll(&mut unwoken()) {
+                Poll::Ready(Ok(reply)) => return Poll::Ready(Ok(reply)),
+                Poll::Ready(Err(failed)) => return Poll::Ready(Err(failed.into())),
+                Poll::Pending => {}
+            }
+            loop {
+                ready!(self.alarm.poll(cx, deadline));
+                let now = Instant::now();
+                let since = match progress {
+                    Some(progress) if progress.waits_for_caller() => now,
+                    Some(progress) => progress.last(),
+                    None => deadline - response_timeout,
+                };
+                deadline = deadline.max(since + response_timeout);
+                if deadline <= now {
+                    return Poll::Ready(Err(Unanswered {
+                        error: UpstreamError::no_answer(response_timeout),
+                        unsent: None,
+                    }));
+                }
+            }
+        })
+        .await
+    }
+
+    /// The next piece of the reply's body, which must be one that came by this connection.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Incoming,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let ready @ Poll::Ready(_) = Pin::new(&mut *body).poll_frame(&mut unwoken()) {
+            return ready;
+        }
+        drive(&mut self.connection, cx);
+        Pin::new(body).poll_frame(&mut unwoken())
+    }
+
+    /// Ready when `deadline` has passed.
+    pub(super) fn poll_overdue(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        self.alarm.poll(cx, deadline)
+    }
+
+    /// Whether the connection is idle and takes another request: the upstream neither closed it nor said anything.
+    pub(super) fn is_alive(&mut self) -> bool {
+        drive(&mut self.connection, &mut unwoken());
+        self.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// Drives the connection to its end, for a reply that comes before its request has ended.
+    pub(super) async fn run(self) {
+        if let Some(connection) = self.connection {
+            drop(connection.await);
+        }
+    }
+}
+
+fn drive(connection: &mut Option<Connection<Stream, RequestBody>>, cx: &mut Context<'_>) {
+    if let Some(running) = connection
+        && Pin::new(running).poll(cx).is_ready()
+    {
+        *connection = None;
+    }
+}
+
+fn unwoken() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+/// A timer that is set once for many deadlines: one that moves on, as deadlines do, costs nothing until the alarm goes
+/// off, and is then set anew.
+struct Alarm(Pin<Box<Sleep>>);
+
+impl Alarm {
+    fn new() -> Self {
+        Self(Box::pin(sleep_until(Instant::now() + FAR)))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        if self.0.deadline() > deadline {
+            self.0.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(self.0.as_mut().poll(cx));
+            if self.0.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            self.0.as_mut().reset(deadline);
+        }
+    }
+}
