@@ -1,6 +1,6 @@
 //! What is known of a tenant's users under its lock, and for how long it may be relied on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::policy::Candidate;
@@ -76,13 +76,16 @@ impl Roster {
         self.removed.retain(|_, at| now.duration_since(*at) < settle);
         self.doomed
             .retain(|_, at| now.duration_since(*at) < settle * DOOMED_SETTLE_TIMES);
-        let gone = self.doomed.extract_if(|id, _| !entries.contains(id));
-        self.gone.extend(gone.map(|(id, _)| id));
-        let entries = self.with_own_changes(entries, now, settle);
-        self.first_seen.retain(|id, _| entries.contains(id));
-        for id in &entries {
-            self.first_seen.entry(id.clone()).or_insert(now);
+        // Looked up rather than searched for: a key may have very many users.
+        let named: HashSet<UserId> = entries.iter().cloned().collect();
+        for (id, _) in self.doomed.extract_if(|id, _| !named.contains(id)) {
+            self.removed.insert(id.clone(), now);
+            self.gone.push(id);
         }
+        let entries = self.with_own_changes(entries, &named, now, settle);
+        self.first_seen
+            .retain(|id, _| named.contains(id) || self.registered.contains_key(id));
+        self.note_seen(&entries, now);
         self.listed = Some((asked, entries));
         Ok(())
     }
@@ -92,10 +95,15 @@ impl Roster {
         let victim = self.unresolved.as_ref().map(|unresolved| &unresolved.victim);
         self.first_seen
             .keys()
-            .any(|id| !is_tombstone(id) && !self.removed.contains_key(id) && Some(id) != victim)
+            .any(|id| !is_tombstone(id) && !self.is_on_its_way(id) && Some(id) != victim)
     }
 
-    /// Notes who was listed somewhere else. It counts for `min_age` and proves nothing else: that list was fetched
+    /// Whether the list is wrong, or may be, in naming this user.
+    fn is_on_its_way(&self, id: &UserId) -> bool {
+        self.removed.contains_key(id) || self.doomed.contains_key(id)
+    }
+
+    /// Notes who was listed, perhaps somewhere else. It counts for `min_age` and proves nothing else: that list was fetched
     /// without the lock, and may be from before what is known here.
     pub fn note_seen(&mut self, entries: &[UserId], now: Instant) {
         for id in entries {
@@ -104,16 +112,19 @@ impl Roster {
     }
 
     /// `listUsers` may lag: a user that we just registered counts, one that we just saw go does not.
-    fn with_own_changes(&mut self, mut entries: Vec<UserId>, now: Instant, settle: Duration) -> Vec<UserId> {
-        self.lingering = entries
-            .extract_if(.., |id| {
-                self.removed.contains_key(id) || self.doomed.contains_key(id)
-            })
-            .collect();
+    fn with_own_changes(
+        &mut self,
+        entries: Vec<UserId>,
+        named: &HashSet<UserId>,
+        now: Instant,
+        settle: Duration,
+    ) -> Vec<UserId> {
+        let (lingering, mut entries) = entries.into_iter().partition(|id| self.is_on_its_way(id));
+        self.lingering = lingering;
         // What is known of a user outlives a list that misses it for once, or the youngest would become one of unknown
         // age, and go first.
         self.registered.retain(|id, user| {
-            if entries.contains(id) {
+            if named.contains(id) {
                 user.listed = Some(now);
             } else if user.listed.is_none() && now.duration_since(user.at) < settle {
                 entries.push(id.clone());

@@ -40,7 +40,7 @@ pub(super) enum Connected {
 pub(super) struct Connector {
     https: HttpsConnector<HttpConnector>,
     origin: Uri,
-    timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl Connector {

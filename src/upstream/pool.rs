@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::{Connected, Connector, Multiplexed};
 use super::error::UpstreamError;
@@ -18,7 +18,7 @@ const IDLE_MAX: Duration = Duration::from_secs(50);
 /// Between looks for connections that have become useless.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Connections that may be opened at once.
-const CONNECTING_MAX: usize = 64;
+const CONNECTING_MAX: u32 = 64;
 
 /// What a request is sent by.
 pub(super) enum Way {
@@ -57,7 +57,7 @@ impl Pool {
             wires: Mutex::default(),
             multiplexed: Mutex::default(),
             is_http2: AtomicBool::new(false),
-            connecting: Semaphore::new(CONNECTING_MAX),
+            connecting: Semaphore::new(CONNECTING_MAX as usize),
             swept: AtomicBool::new(false),
         })
     }
@@ -69,12 +69,11 @@ impl Pool {
         } else {
             1
         };
-        // The semaphore is never closed.
-        let _turn = self
-            .connecting
-            .acquire_many(u32::try_from(permits).unwrap_or(1))
+        // Those before it may all be waiting for an upstream that does not answer. The semaphore is never closed.
+        let limit = self.connector.timeout;
+        let _turn = timeout(limit, self.connecting.acquire_many(permits))
             .await
-            .ok();
+            .map_err(|_| UpstreamError::no_connection(limit))?;
         // What others gave back, or opened, meanwhile.
         if let Some(way) = self.kept() {
             return Ok(way);

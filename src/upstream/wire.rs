@@ -131,9 +131,14 @@ impl Wire {
         self.connection.is_some() && self.sender.is_ready()
     }
 
-    /// Drives the connection to its end, for a reply that comes before its request has ended.
+    /// Drives the connection until request and reply are through, for a reply that comes before its request has ended.
     pub(super) async fn run(self) {
-        if let Some(connection) = self.connection {
+        let Self {
+            sender, connection, ..
+        } = self;
+        // With nobody left who could send another request by it, the connection ends after this one.
+        drop(sender);
+        if let Some(connection) = connection {
             drop(connection.await);
         }
     }

@@ -104,6 +104,26 @@ async fn r1_a_reply_may_come_before_the_request_has_ended() {
 }
 
 #[tokio::test]
+async fn r1_a_request_goes_on_after_a_reply_that_came_before_its_end_and_then_its_connection_closes() {
+    let mut it = Between::start().await;
+    let mut caller = it
+        .sends("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nfirst")
+        .await;
+    let mut upstream = it.upstream.accept().await;
+    upstream.head().await;
+    upstream
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nre")
+        .await;
+    caller.head().await;
+    caller.send("-last").await;
+    assert_eq!(upstream.exactly(10).await, b"first-last");
+    upstream.send("ply!").await;
+    assert_eq!(caller.exactly(6).await, b"reply!");
+    // Nobody keeps a connection that no task of a request drives.
+    upstream.closed().await;
+}
+
+#[tokio::test]
 async fn r1_a_body_waits_for_100_continue() {
     let mut it = Between::start().await;
     for (framing, body) in [("Content-Length: 2\r\n", "hi"), (CHUNKED, "2\r\nhi\r\n0\r\n\r\n")] {

@@ -292,3 +292,17 @@ fn observe_says_once_whom_it_would_evict() {
     assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), ANSWERED);
     assert_eq!(bench.admission.take_notes(), [Note::WouldEvict(id("a"))]);
 }
+
+#[test]
+fn many_users_are_taken_in_without_comparing_each_with_each() {
+    let mut bench = Bench::new();
+    bench.terms.max_users = 200_000;
+    let many: Vec<UserId> = (0..100_000).map(|n| id(&format!("user-{n}"))).collect();
+    bench.on(Event::Begun);
+    let began = Instant::now();
+    for _ in 0..3 {
+        bench.on(Event::Listed(Some(many.clone())));
+    }
+    // Each with each would be thirty thousand million comparisons.
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
