@@ -6,10 +6,12 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Goes, whether `Connection` names it or not. The two for proxy authentication are of the older list (RFC 2616, section
-/// 13.5.1): they are between the caller and this proxy, and a credential for one must not reach `SnapTrade`.
-const HOP_BY_HOP: [HeaderName; 7] = [
+/// Goes, whether `Connection` names it or not; the first two say more than that. The two for proxy authentication are of
+/// the older list (RFC 2616, section 13.5.1): they are between the caller and this proxy, and a credential for one must not
+/// reach `SnapTrade`.
+static HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
+    TE,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     PROXY_AUTHENTICATE,
@@ -21,7 +23,7 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// Stays, even if `Connection` names it. A sender must not name what is meant for the recipient, and a message without one
 /// of these would be another message: unsigned, misread or of another length. Whoever could slip a name into `Connection`
 /// could otherwise strip a signature or an encoding on the way.
-const ESSENTIAL: [HeaderName; 8] = [
+static ESSENTIAL: [HeaderName; 8] = [
     AUTHORIZATION,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
@@ -36,23 +38,54 @@ const ESSENTIAL: [HeaderName; 8] = [
 /// Removes from a request or a reply what was meant for the connection that it came by. Of `TE`, `trailers` remains, which
 /// this proxy can pass on.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let trailers = headers
-        .get_all(TE)
-        .iter()
-        .any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case(b"trailers")));
-    headers.remove(TE);
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(tokens)
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .filter(|name| !ESSENTIAL.contains(name))
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    // One pass instead of a lookup for each, since most messages have one of these or none.
+    let mut found = [false; HOP_BY_HOP.len()];
+    for name in headers.keys() {
+        let place = match name.as_str() {
+            "connection" => 0,
+            "te" => 1,
+            "keep-alive" => 2,
+            "proxy-connection" => 3,
+            "proxy-authenticate" => 4,
+            "proxy-authorization" => 5,
+            "transfer-encoding" => 6,
+            "upgrade" => 7,
+            _ => continue,
+        };
+        found[place] = true;
+    }
+    let [has_connection, has_te, ..] = found;
+    let trailers = has_te && accepts_trailers(headers);
+    if has_connection {
+        strip_named(headers);
+    }
+    for (name, _) in HOP_BY_HOP.iter().zip(found).filter(|(_, found)| *found) {
         headers.remove(name);
     }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TE)
+        .iter()
+        .any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case(b"trailers")))
+}
+
+fn strip_named(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        // What nearly all say, and what goes anyway.
+        .filter(|token| !token.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| !ESSENTIAL.contains(name))
+        .collect();
+    for name in named {
+        headers.remove(name);
     }
 }
 

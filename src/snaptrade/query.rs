@@ -62,6 +62,9 @@ pub fn encode(text: &str) -> String {
 
 /// Reads a query name or value as HTML forms and the vendor's server do: `+` is a space. `None` if not UTF-8.
 pub fn decode(raw: &str) -> Option<Cow<'_, str>> {
+    if !raw.bytes().any(|byte| matches!(byte, b'+' | b'%')) {
+        return Some(Cow::Borrowed(raw));
+    }
     if raw.contains('+') {
         let spaced = raw.replace('+', " ");
         let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
@@ -78,8 +81,13 @@ fn values<'q, 'n>(query: &'q str, name: &'n str) -> impl Iterator<Item = (usize,
         start += pair.len() + 1;
         let (raw, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value_at = at + (raw.len() + 1).min(pair.len());
-        (decode(raw)? == name).then_some((value_at, value))
+        is_name(raw, name).then_some((value_at, value))
     })
+}
+
+/// Whether `raw`, decoded, is `name`, which has nothing to encode. Most names are as they are, or are too short for it.
+fn is_name(raw: &str, name: &str) -> bool {
+    raw == name || raw.len() > name.len() && raw.contains('%') && decode(raw).is_some_and(|raw| raw == name)
 }
 
 #[cfg(test)]

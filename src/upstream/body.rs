@@ -32,8 +32,8 @@ pub fn has_other_coding(headers: &HeaderMap) -> bool {
 
 /// What the caller sends on. Trailers pass.
 pub enum RequestBody {
-    /// As it arrives from the caller.
-    Streaming(Upload),
+    /// As it arrives from the caller. In a box, so that it takes no room in the many requests that have none.
+    Streaming(Box<Upload>),
     /// Read before, or made here.
     Full(Full<Bytes>),
 }
@@ -59,11 +59,11 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        Self::Streaming(Upload {
+        Self::Streaming(Box::new(Upload {
             incoming,
             patience: Patience::new(idle),
             progress: Arc::new(Progress::new()),
-        })
+        }))
     }
 
     pub fn full(bytes: Bytes) -> Self {
