@@ -111,7 +111,7 @@ impl Guard {
         } else {
             request(registration, &registration.query)
         };
-        let response = match self.means.forwarder.send(&mut request).await {
+        let response = match self.means.forwarder.send(&mut request, began).await {
             Ok(response) => tokio::time::timeout(REPLY_READ_MAX, read(response))
                 .await
                 .unwrap_or_else(|passed| Err(Refusal::Upstream(UpstreamError::broke_off(passed)))),

@@ -99,6 +99,9 @@ impl Shared {
     }
 }
 
+/// A reply, and how long it took.
+type Passed = (Response<ReplyBody>, Duration);
+
 /// One worker's proxy.
 #[derive(Clone, Debug)]
 pub struct Proxy {
@@ -125,17 +128,20 @@ impl Proxy {
         if guard.is_none() && route == Route::Register {
             self.shared.warn_of_stranger(request.uri().query());
         }
-        let reply = match (route, &guard) {
+        let (reply, took) = match (route, &guard) {
             // In boxes, so that what is rare takes no room in what is moved for every request.
-            (Route::Register, Some(guard)) => Box::pin(self.register(request, guard, arrived)).await,
-            (Route::DeleteUser, Some(guard)) => Box::pin(self.delete(request, guard)).await,
+            (Route::Register, Some(guard)) => {
+                let reply = Box::pin(self.register(request, guard, arrived)).await;
+                (reply, arrived.elapsed())
+            }
+            (Route::DeleteUser, Some(guard)) => Box::pin(self.delete(request, guard, arrived)).await,
             _ => {
                 let mut request = streaming(request, self.shared.body_idle_timeout);
-                self.pass(&mut request, route).await
+                self.pass(&mut request, route, arrived).await
             }
         };
         let tenant = guard.as_ref().map_or(NO_TENANT, |guard| guard.tenant());
-        let (status, took) = (reply.status().as_u16(), arrived.elapsed());
+        let status = reply.status().as_u16();
         self.shared.metrics.request(tenant, route, status, took);
         if let Some((method, path)) = told {
             let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -161,18 +167,21 @@ impl Proxy {
         Some(replies::verdict(&verdict))
     }
 
-    /// Forwards a call as it is.
-    async fn pass(&self, request: &mut Request<RequestBody>, route: Route) -> Response<ReplyBody> {
+    /// Forwards a call as it is. Also returns how long it took from `began` to the reply's head; the clock is read no more
+    /// often than that needs.
+    async fn pass(&self, request: &mut Request<RequestBody>, route: Route, began: Instant) -> Passed {
         headers::strip_hop_by_hop(request.headers_mut());
-        let began = Instant::now();
-        match self.forwarder.send(request).await {
+        let sent = self.forwarder.send(request, began).await;
+        let took = began.elapsed();
+        let reply = match sent {
             Ok(mut reply) => {
-                self.shared.metrics.upstream(route, began.elapsed());
+                self.shared.metrics.upstream(route, took);
                 headers::strip_hop_by_hop(reply.headers_mut());
                 reply
             }
             Err(error) => self.failed(&error, route),
-        }
+        };
+        (reply, took)
     }
 
     fn failed(&self, error: &UpstreamError, route: Route) -> Response<ReplyBody> {
@@ -187,7 +196,7 @@ impl Proxy {
     }
 
     /// A deletion by the application itself. The guard is told, so that no lagging list makes it evict somebody.
-    async fn delete(&self, request: Request<Incoming>, guard: &Arc<Guard>) -> Response<ReplyBody> {
+    async fn delete(&self, request: Request<Incoming>, guard: &Arc<Guard>, arrived: Instant) -> Passed {
         let user = request.uri().query().and_then(|query| {
             let raw = query::unique(query, "userId").ok()??;
             query::decode(raw).map(UserId::new)
@@ -195,11 +204,11 @@ impl Proxy {
         let mut request = streaming(request, self.shared.body_idle_timeout);
         // However this ends, also by the caller's leaving.
         let _doubt = guard.doubt();
-        let reply = self.pass(&mut request, Route::DeleteUser).await;
-        if let Some(user) = user.filter(|_| reply.status().is_success()) {
+        let passed = self.pass(&mut request, Route::DeleteUser, arrived).await;
+        if let Some(user) = user.filter(|_| passed.0.status().is_success()) {
             guard.departed(user);
         }
-        reply
+        passed
     }
 
     async fn register(
@@ -210,7 +219,7 @@ impl Proxy {
     ) -> Response<ReplyBody> {
         if guard.terms().mode == Mode::Off {
             let mut request = streaming(request, self.shared.body_idle_timeout);
-            let reply = self.pass(&mut request, Route::Register).await;
+            let (reply, _) = self.pass(&mut request, Route::Register, arrived).await;
             guard.unmanaged();
             return outcome::unmanaged(reply, "mode-off");
         }
@@ -232,7 +241,7 @@ impl Proxy {
             }
             Err(why) => {
                 let mut request = Request::from_parts(head, RequestBody::full(body));
-                let reply = self.pass(&mut request, Route::Register).await;
+                let (reply, _) = self.pass(&mut request, Route::Register, Instant::now()).await;
                 guard.unproven(why, reply.status().is_success());
                 outcome::unmanaged(reply, why.reason())
             }

@@ -14,6 +14,7 @@ use tracing::debug;
 
 use super::body::RequestBody;
 use super::error::UpstreamError;
+use super::line::Line;
 use super::wire::Wire;
 use crate::telemetry::chain;
 
@@ -92,14 +93,15 @@ impl Connector {
             });
             Ok(Connected::Http2(sender))
         } else {
+            let (line, dry) = Line::new(stream);
             let (sender, connection) = http1::Builder::new()
                 .allow_obsolete_multiline_headers_in_responses(true)
                 // Most requests are a head alone: one buffer is written sooner than a list of them.
                 .writev(false)
-                .handshake(stream)
+                .handshake(line)
                 .await
                 .map_err(UpstreamError::connect)?;
-            Ok(Connected::Http1(Box::new(Wire::new(sender, connection))))
+            Ok(Connected::Http1(Box::new(Wire::new(sender, connection, dry))))
         }
     }
 }

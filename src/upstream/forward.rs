@@ -59,27 +59,32 @@ impl Forwarder {
     /// Takes `request` and sends it as it is, except that it goes to the upstream: of its target only path and query count, and its
     /// `Host` is replaced. Hop-by-hop headers are the caller's to remove. Dropping the future gives the request up.
     ///
-    /// The connection has `connect_timeout`. The response head has `response_timeout`, counted from when the upstream last
-    /// took a piece of the body; while the body waits for the caller, it does not count.
+    /// `now` is when it began. The connection has `connect_timeout`. The response head has `response_timeout`, counted from
+    /// when the upstream last took a piece of the body; while the body waits for the caller, it does not count.
     ///
     /// A request of which nothing was sent, because its connection was closing, is sent by another. One that may have been
     /// sent is not (R9).
     pub async fn send(
         &self,
         request: &mut Request<RequestBody>,
+        now: std::time::Instant,
     ) -> Result<Response<ReplyBody>, UpstreamError> {
+        let mut now = Instant::from_std(now);
         if request.uri().path_and_query().is_none() {
             return Err(UpstreamError::unsendable("its target has no path"));
         }
-        let mut way = match self.pool.kept() {
-            Some(way) => way,
+        let mut way = if let Some(way) = self.pool.kept(now) {
+            way
+        } else {
             // In a box, as other rare things here, so that it takes no room in what is moved for every request.
-            None => Box::pin(self.pool.way()).await?,
+            let way = Box::pin(self.pool.way()).await?;
+            now = Instant::now();
+            way
         };
         let mut tries = 1;
         loop {
             let sent = match way {
-                Way::Http1(wire) => self.by_wire(wire, request).await,
+                Way::Http1(wire) => self.by_wire(wire, request, now).await,
                 Way::Http2(sender) => Box::pin(self.by_stream(sender, request)).await,
             };
             match sent {
@@ -96,6 +101,7 @@ impl Forwarder {
                 // All that are kept may be closing, as after a restart of the upstream.
                 Box::pin(self.pool.fresh()).await?
             };
+            now = Instant::now();
         }
     }
 
@@ -103,11 +109,12 @@ impl Forwarder {
         &self,
         mut wire: Box<Wire>,
         request: &mut Request<RequestBody>,
+        now: Instant,
     ) -> Result<Response<ReplyBody>, Unanswered> {
         let progress = request.body().progress();
         self.aim_over_http1(request);
         let sent = wire
-            .send(request, progress.as_deref(), self.response_timeout)
+            .send(request, progress.as_deref(), now, self.response_timeout)
             .await;
         let reply = sent.map_err(|failed| blamed(failed, progress.as_deref()))?;
         let reply = checked(reply)?;

@@ -3,7 +3,7 @@
 //! - [`tls`]: whom to trust.
 //! - [`error`]: what can go wrong on the way, whose fault it is, and whether anything was sent.
 //! - [`body`]: bodies that stream in both directions, each bounded in how long it may stand still.
-//! - `connect`, `wire`, `pool`: new connections, one of HTTP/1.1, and those that are kept.
+//! - `line`, `connect`, `wire`, `pool`: the bytes of a connection, new connections, one of HTTP/1.1, and those that are kept.
 //! - [`forward`]: one request to the upstream and its reply, over pooled connections. Sends nothing twice.
 //! - [`manage`]: the sidecar's own calls.
 
@@ -11,6 +11,7 @@ pub mod body;
 mod connect;
 pub mod error;
 pub mod forward;
+mod line;
 pub mod manage;
 mod pool;
 pub mod tls;

@@ -75,7 +75,7 @@ impl Pool {
             .await
             .map_err(|_| UpstreamError::no_connection(limit))?;
         // What others gave back, or opened, meanwhile.
-        if let Some(way) = self.kept() {
+        if let Some(way) = self.kept(Instant::now()) {
             return Ok(way);
         }
         self.fresh().await
@@ -98,8 +98,8 @@ impl Pool {
     }
 
     /// One that is there already.
-    pub(super) fn kept(&self) -> Option<Way> {
-        if let Some(way) = self.idle() {
+    pub(super) fn kept(&self, now: Instant) -> Option<Way> {
+        if let Some(way) = self.idle(now) {
             return Some(way);
         }
         if !self.is_http2.load(Ordering::Relaxed) {
@@ -110,18 +110,16 @@ impl Pool {
         multiplexed.clone().map(Way::Http2)
     }
 
-    fn idle(&self) -> Option<Way> {
+    fn idle(&self, now: Instant) -> Option<Way> {
         let mut wires = lock(&self.wires);
         // The last is the one used last: if it has been idle for too long, they all have.
-        wires.last().filter(|wire| wire.idle_since.elapsed() < IDLE_MAX)?;
+        wires.last().filter(|wire| now - wire.used < IDLE_MAX)?;
         wires.pop().map(Way::Http1)
     }
 
     /// Keeps a connection whose reply is through, if it takes another request.
     pub(super) fn keep(&self, mut wire: Box<Wire>) {
-        // Without a waker, so that nothing that happens to it from now on wakes the task that used it.
-        if wire.is_alive() {
-            wire.idle_since = Instant::now();
+        if wire.is_ready() || wire.is_alive() {
             lock(&self.wires).push(wire);
         }
     }
@@ -138,7 +136,7 @@ async fn sweep(pool: Weak<Pool>) {
     loop {
         sleep(SWEEP_EVERY).await;
         let Some(pool) = pool.upgrade() else { return };
-        lock(&pool.wires).retain_mut(|wire| wire.idle_since.elapsed() < IDLE_MAX && wire.is_alive());
+        lock(&pool.wires).retain_mut(|wire| wire.used.elapsed() < IDLE_MAX && wire.is_alive());
     }
 }
 

@@ -20,18 +20,25 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{Progress, RequestBody};
-use super::connect::Stream;
 use super::error::UpstreamError;
+use super::line::{Dry, Line};
 
 /// An alarm that is not needed yet is set this far ahead.
 const FAR: Duration = Duration::from_hours(1);
 
 pub(super) struct Wire {
     sender: SendRequest<RequestBody>,
-    /// Until it ends. Dropping it hands back what it has not sent.
-    connection: Option<Connection<Stream, RequestBody>>,
+    connection: Driven,
     alarm: Alarm,
-    pub(super) idle_since: Instant,
+    /// When it was last given a request, or opened.
+    pub(super) used: Instant,
+}
+
+/// hyper's side of a connection, to be polled by whoever uses it.
+struct Driven {
+    /// Until it ends. Dropping it hands back what it has not sent.
+    connection: Option<Connection<Line, RequestBody>>,
+    dry: Dry,
 }
 
 impl fmt::Debug for Wire {
@@ -59,12 +66,19 @@ impl From<TrySendError<Request<RequestBody>>> for Unanswered {
 }
 
 impl Wire {
-    pub(super) fn new(sender: SendRequest<RequestBody>, connection: Connection<Stream, RequestBody>) -> Self {
+    pub(super) fn new(
+        sender: SendRequest<RequestBody>,
+        connection: Connection<Line, RequestBody>,
+        dry: Dry,
+    ) -> Self {
         Self {
             sender,
-            connection: Some(connection),
+            connection: Driven {
+                connection: Some(connection),
+                dry,
+            },
             alarm: Alarm::new(),
-            idle_since: Instant::now(),
+            used: Instant::now(),
         }
     }
 
@@ -73,15 +87,17 @@ impl Wire {
         &mut self,
         request: &mut Request<RequestBody>,
         progress: Option<&Progress>,
+        now: Instant,
         response_timeout: Duration,
     ) -> Result<Response<Incoming>, Unanswered> {
+        self.used = now;
         // Not within the runtime's budget for a task: used up, it would ask for a wake-up that goes nowhere.
         let mut reply = pin!(unconstrained(
             self.sender.try_send_request(std::mem::take(request))
         ));
-        let mut deadline = Instant::now() + response_timeout;
+        let mut deadline = now + response_timeout;
         poll_fn(|cx| {
-            drive(&mut self.connection, cx);
+            let _ = self.connection.poll(cx);
             match reply.as_mut().poll(&mut unwoken()) {
                 Poll::Ready(Ok(reply)) => return Poll::Ready(Ok(reply)),
                 Poll::Ready(Err(failed)) => return Poll::Ready(Err(failed.into())),
@@ -116,7 +132,7 @@ impl Wire {
         if let ready @ Poll::Ready(_) = Pin::new(&mut *body).poll_frame(&mut unwoken()) {
             return ready;
         }
-        drive(&mut self.connection, cx);
+        let _ = self.connection.poll(cx);
         Pin::new(body).poll_frame(&mut unwoken())
     }
 
@@ -125,30 +141,43 @@ impl Wire {
         self.alarm.poll(cx, deadline)
     }
 
-    /// Whether the connection is idle and takes another request: the upstream neither closed it nor said anything.
+    /// Whether the connection is idle and takes another request, as far as it was driven.
+    pub(super) fn is_ready(&self) -> bool {
+        self.connection.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// Whether it still takes another request: the upstream neither closed it nor said anything. From then on nothing that
+    /// happens to it wakes the task that used it last.
     pub(super) fn is_alive(&mut self) -> bool {
-        drive(&mut self.connection, &mut unwoken());
-        self.connection.is_some() && self.sender.is_ready()
+        let _ = self.connection.poll(&mut unwoken());
+        self.is_ready()
     }
 
     /// Drives the connection until request and reply are through, for a reply that comes before its request has ended.
     pub(super) async fn run(self) {
         let Self {
-            sender, connection, ..
+            sender,
+            mut connection,
+            ..
         } = self;
         // With nobody left who could send another request by it, the connection ends after this one.
         drop(sender);
-        if let Some(connection) = connection {
-            drop(connection.await);
-        }
+        poll_fn(|cx| connection.poll(cx)).await;
     }
 }
 
-fn drive(connection: &mut Option<Connection<Stream, RequestBody>>, cx: &mut Context<'_>) {
-    if let Some(running) = connection
-        && Pin::new(running).poll(cx).is_ready()
-    {
-        *connection = None;
+impl Driven {
+    /// Ready when the connection has ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(running) = &mut self.connection else {
+            return Poll::Ready(());
+        };
+        self.dry.clear();
+        let ended = Pin::new(running).poll(cx).map(drop);
+        if ended.is_ready() {
+            self.connection = None;
+        }
+        ended
     }
 }
 
