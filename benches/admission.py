@@ -8,8 +8,8 @@ import json
 import time
 
 import peers
-from load import Failed
-from processes import free_port
+from load import blamed_on
+from processes import Failed, free_port
 
 ADMISSIONS = 500
 LIMIT = 5
@@ -21,7 +21,7 @@ CALL_SECONDS_MAX = 10
 
 def cpu(rig):
     """Microseconds of the sidecar's processor time for each admission, its calls to the upstream included."""
-    with rig.ended_after():
+    with blamed_on(peers.SIDECAR), rig.ended_after():
         simulator = free_port()
         options = ["--listen", f"127.0.0.1:{simulator}", "--rate-limit", "0", "--limit", LIMIT]
         options += ["--client-id", CLIENT_ID, "--consumer-key", CONSUMER_KEY]

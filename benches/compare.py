@@ -14,11 +14,13 @@ import measure
 import peers
 import report
 import targets
+from processes import Failed
 from rig import Rig
 
 DOCUMENT = pathlib.Path("docs/performance.md")
 CHARTS = pathlib.Path("docs/performance")
 LOG_LINES_SHOWN = 20
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main():
@@ -28,7 +30,8 @@ def main():
         seconds=bounded("BENCH_SECONDS", 2, 60),
         requests=bounded("BENCH_REQUESTS", 1_000_000, 5_000_000),
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    for number in ENDING:
+        signal.signal(number, end)
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name:
         folder = pathlib.Path(name)
         # Workers of nginx run as somebody else when it is started by root.
@@ -37,14 +40,21 @@ def main():
             with Rig(folder, arguments.binary, arguments.bare) as rig:
                 facts = machine.facts(rig.cpus, settings)
                 results = run(rig, settings)
-        except SystemExit:
+        except Failed as failure:
             show_log(folder / "processes.log")
-            raise
+            raise SystemExit(f"FAILED: {failure}") from failure
     report.write(DOCUMENT, CHARTS, results, facts)
     print(report.terminal(results))
     missed = [row.what for row in targets.rows(results) if row.is_met is False]
     print(f"{len(missed)} targets missed on this machine" + "".join(f"\n  missed: {what}" for what in missed))
     print(f"written to {DOCUMENT} and {CHARTS}/")
+
+
+def end(number, _):
+    """Once: another signal meanwhile would leave programs behind."""
+    for other in ENDING:
+        signal.signal(other, signal.SIG_IGN)
+    raise SystemExit(f"ended by {signal.Signals(number).name}, and so has everything that was started")
 
 
 def run(rig, settings):
@@ -96,7 +106,4 @@ def show_log(log):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("interrupted; everything that was started has ended")
+    main()

@@ -10,6 +10,8 @@ import socket
 import subprocess
 import time
 
+from processes import Failed
+
 CONNECTIONS = 64
 STOP_SECONDS_MAX = 15
 REPLY_SECONDS_MAX = 5
@@ -22,10 +24,6 @@ HEADERS = {
     "Accept": "application/json",
     "Signature": "c2lnbmF0dXJlc2lnbmF0dXJlc2lnbmF0dXJlc2lnbmE=",
 }
-
-
-class Failed(SystemExit):
-    """A peer returned errors: what was measured of it is worth nothing."""
 
 
 def saturate(folder, name, port, path, body_bytes, seconds, observe=None):
@@ -69,21 +67,35 @@ def latencies(name, port, rate, seconds, seed):
     due = [gaps.expovariate(rate)]
     while due[-1] < seconds:
         due.append(due[-1] + gaps.expovariate(rate))
-    with contextlib.ExitStack() as stack:
+    with blamed_on(name), contextlib.ExitStack() as stack:
         callers = [stack.enter_context(Caller(name, port)) for _ in range(CONNECTIONS)]
         for caller in callers:
             caller.call(0)
             caller.await_reply()
         gc.disable()
         stack.callback(gc.enable)
-        _wake_on_time()
+        stack.enter_context(waking_on_time())
         return _keep_to(due, callers)
 
 
-def _wake_on_time():
+@contextlib.contextmanager
+def blamed_on(name):
+    try:
+        yield
+    except OSError as error:
+        raise Failed(f"{name} broke off, so that no figure counts: {error}") from error
+
+
+@contextlib.contextmanager
+def waking_on_time():
     """The kernel may wake a sleeper 50 µs late to save power, which is as long as a request takes."""
-    with contextlib.suppress(OSError):
-        pathlib.Path("/proc/self/timerslack_ns").write_text("1")
+    slack = pathlib.Path("/proc/self/timerslack_ns")
+    slack.write_text("1")
+    try:
+        yield
+    finally:
+        # The default again, since the programs that are started inherit it.
+        slack.write_text("0")
 
 
 def _keep_to(due, callers):

@@ -5,7 +5,8 @@ import dataclasses
 import time
 
 import peers
-from load import Caller, latencies, saturate
+from load import Caller, blamed_on, latencies, saturate
+from processes import Failed
 
 WARM_UP_SECONDS = 1
 RATE = 4000
@@ -67,7 +68,7 @@ def own_share(rig, tls, settings):
 
 
 def latency(rig, tls, settings):
-    """Microseconds from when a request was due to its whole reply, by peer, in order of size for each round."""
+    """Microseconds from when a request was due to its whole reply, by peer, for each round."""
     seconds = settings.seconds * 2
     took = {name: [] for name in [*peers.PAIR, "no proxy"]}
     with rig.proxies(peers.PAIR, tls, 1) as running:
@@ -78,7 +79,7 @@ def latency(rig, tls, settings):
         ports["no proxy"] = rig.port(False)
         for turn in range(settings.rounds):
             for name, port in ports.items():
-                took[name].append(sorted(s * 1e6 for s in latencies(name, port, RATE, seconds, turn)))
+                took[name].append([s * 1e6 for s in latencies(name, port, RATE, seconds, turn)])
     return took
 
 
@@ -89,7 +90,7 @@ def memory(rig, name, tls, settings):
         idle, loaded = process.memory_mib(), []
         sample = lambda: loaded.append(process.memory_mib())
         saturate(rig.folder, name, port, "/1k.json", 0, settings.seconds, sample)
-    with rig.proxies([name], tls, 1) as running, contextlib.ExitStack() as stack:
+    with rig.proxies([name], tls, 1) as running, blamed_on(name), contextlib.ExitStack() as stack:
         process, port = running[name]
         for _ in range(IDLE_CONNECTIONS):
             caller = stack.enter_context(Caller(name, port))
@@ -105,7 +106,7 @@ def memory_over(rig, requests):
         until, answered, settled = time.monotonic() + MILLION_SECONDS_MAX, 0, None
         while answered < requests:
             if time.monotonic() > until:
-                raise SystemExit(f"{answered} of {requests} requests in {MILLION_SECONDS_MAX} s: lower BENCH_REQUESTS")
+                raise Failed(f"{answered} of {requests} requests in {MILLION_SECONDS_MAX} s: lower BENCH_REQUESTS")
             answered += saturate(rig.folder, peers.SIDECAR, port, "/1k.json", 0, 2)
             if settled is None and answered >= requests * SETTLED_PART:
                 settled = process.memory_mib()

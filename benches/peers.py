@@ -32,6 +32,7 @@ UPSTREAM_SERVER = """
     listen 127.0.0.1:{plain}; listen 127.0.0.1:{tls} ssl;
     ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;
     location = /1k.json {{ return 200 "{small}"; }}
+    location ~ /listUsers$ {{ return 200 "[]"; }}
     location = /post {{ return 200 "{{}}"; }}
   }}
 """

@@ -15,6 +15,10 @@ LOOK_SECONDS = 0.01
 REQUEST = b"GET /1k.json HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
 
 
+class Failed(Exception):
+    """A program did not do its part: what was measured of it is worth nothing."""
+
+
 class Process:
     """A program on processors of its own; its children belong to it."""
 
@@ -64,12 +68,12 @@ class Process:
         until = time.perf_counter() + ANSWER_SECONDS_MAX
         while time.perf_counter() < until:
             if self.has_ended():
-                raise SystemExit(f"{self.name} ended before it answered")
+                raise Failed(f"{self.name} ended before it answered")
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as caller:
                 caller.sendall(REQUEST)
                 if caller.recv(12) == b"HTTP/1.1 200":
                     return time.perf_counter() - self.started
-        raise SystemExit(f"{self.name} did not answer 200 within {ANSWER_SECONDS_MAX} s on port {port}")
+        raise Failed(f"{self.name} did not answer 200 within {ANSWER_SECONDS_MAX} s on port {port}")
 
     def has_ended(self):
         # Not reaped before its whole group is ended, so that the group's number cannot become somebody else's.

@@ -5,7 +5,7 @@ import statistics
 import chart
 import peers
 import targets
-from targets import case_title, quantile, ratios, spread, upstream
+from targets import case_title, quantiles, ratios, spread, upstream
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 RIGHT = "---:"
@@ -56,18 +56,24 @@ def _stressed(row):
 
 
 def _cpu_lines(figures):
-    return [
-        (name, f"{statistics.median(values):.1f}", spread(ratios(figures, name))) for name, values in figures.items()
-    ]
+    lines = []
+    for name, values in figures.items():
+        to_nginx = "1" if name == peers.NGINX else spread(ratios(figures, name))
+        lines.append((name, f"{statistics.median(values):.1f}", to_nginx))
+    return lines
 
 
 def _latency_table(results):
     lines = []
     for tls, figures in results["latency"].items():
         for name, rounds in figures.items():
-            parts = [f"{quantile(rounds, part):,.0f}" for part in targets.QUANTILES.values()]
+            parts = [f"{_median_quantile(rounds, part):,.0f}" for part in targets.QUANTILES.values()]
             lines.append((_through(name, tls), *parts))
     return _table(["µs", *targets.QUANTILES], lines, ["---", RIGHT, RIGHT, RIGHT])
+
+
+def _median_quantile(rounds, part):
+    return statistics.median(quantiles(rounds, part))
 
 
 def _through(name, tls):
@@ -102,11 +108,13 @@ def _medians(figures):
 
 
 def _latency_chart(results):
-    groups = [
-        (f"{name}, {upstream(tls)} upstream", [(peer, quantile(figures[peer], part)) for peer in peers.PAIR])
-        for tls, figures in results["latency"].items()
-        for name, part in targets.QUANTILES.items()
-    ]
+    """Without p99.9, beside which the others would be dots."""
+    groups = []
+    for tls, figures in results["latency"].items():
+        for name in ("p50", "p99"):
+            part = targets.QUANTILES[name]
+            bars = [(peer, _median_quantile(rounds, part)) for peer, rounds in figures.items()]
+            groups.append((f"{name}, {upstream(tls)} upstream", bars))
     return chart.bars("Latency at 4,000 requests/s", "µs, less is better", groups, peers.SIDECAR)
 
 

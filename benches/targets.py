@@ -31,10 +31,9 @@ def spread(values, digits=2):
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def quantile(rounds, part):
-    """Of all rounds together."""
-    merged = sorted(value for values in rounds for value in values)
-    return merged[min(len(merged) - 1, int(len(merged) * part))]
+def quantiles(rounds, part):
+    """One a round: of all rounds together, a single disturbed one would be all that the last ones tell."""
+    return [sorted(values)[min(len(values) - 1, int(len(values) * part))] for values in rounds]
 
 
 def rows(results):
@@ -76,12 +75,12 @@ def _cpu_row(case, figures):
 
 
 def _latency_rows(tls, figures):
-    found = []
+    rows_found = []
     for name, part in QUANTILES.items():
-        ours, theirs = quantile(figures[peers.SIDECAR], part), quantile(figures[peers.NGINX], part)
-        what = f"latency {name} at 4,000 requests/s, {upstream(tls)} upstream"
-        found.append(Row(what, f"{ours:.0f} µs", f"at most nginx's {theirs:.0f} µs", ours <= theirs))
-    return found
+        found = ratios({peer: quantiles(rounds, part) for peer, rounds in figures.items()}, peers.SIDECAR)
+        what = f"latency {name} to nginx at 4,000 requests/s, {upstream(tls)} upstream"
+        rows_found.append(Row(what, spread(found), "at most 1.00", statistics.median(found) <= 1))
+    return rows_found
 
 
 def _memory_rows(memory, over):
