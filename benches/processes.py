@@ -81,7 +81,9 @@ class Process:
         return found is not None
 
     def stop(self):
-        """Asks the whole family to end, and ends by force what has not."""
+        """Asks the whole family to end, and ends by force what has not. Does nothing the second time."""
+        if self._child.returncode is not None:
+            return
         os.killpg(self._child.pid, signal.SIGTERM)
         until = time.monotonic() + STOP_SECONDS_MAX
         while not self.has_ended() and time.monotonic() < until:
