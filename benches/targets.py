@@ -91,7 +91,7 @@ def _memory_rows(memory, over):
         Row("memory, idle", f"{idle:.1f} MiB", "at most 8 MiB", idle <= 8),
         Row("memory under load", f"{loaded:.1f} MiB", "at most 16 MiB", loaded <= 16),
         Row("memory more with 1,000 idle connections", f"{more:.1f} MiB", "at most 16 MiB", more <= 16),
-        Row(f"memory more after {thousands} requests", f"{grown:.1f} MiB", "flat: at most 0.5 MiB", grown <= 0.5),
+        Row(f"memory more after {thousands} requests", f"{max(0, grown):.1f} MiB", "flat: at most 0.5 MiB", grown <= 0.5),
     ]
 
 
