@@ -1,3 +1,7 @@
 .PHONY: test
 test:
 	@tests/run
+
+.PHONY: bench
+bench:
+	@benches/run
