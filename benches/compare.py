@@ -93,7 +93,7 @@ def bounded(name, default, most):
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=pathlib.Path, required=True, help="the sidecar, built for release")
-    parser.add_argument("--bare", type=pathlib.Path, required=True, help="its data plane alone; may be missing")
+    parser.add_argument("--bare", type=pathlib.Path, required=True, help="its data plane alone")
     found = parser.parse_args()
     found.binary, found.bare = found.binary.resolve(), found.bare.resolve()
     return found

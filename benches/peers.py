@@ -104,8 +104,8 @@ def start_peer(rig, peer, port, tls, workers):
         "connections": UPSTREAM_CONNECTIONS,
     }
     starts = {
-        SIDECAR: lambda: _start_sidecar(rig, rig.binary, known, tls, cpus),
-        BARE: lambda: _start_sidecar(rig, rig.bare, known, tls, cpus),
+        SIDECAR: lambda: _start_sidecar(rig, known, tls, cpus),
+        BARE: lambda: _start_bare(rig, known, tls, cpus),
         NGINX: lambda: _start_nginx_proxy(rig, known, cpus),
         HAPROXY: lambda: _start_haproxy(rig, "http", known, tls, cpus),
         HAPROXY_TCP: lambda: _start_haproxy(rig, "tcp", known, tls, cpus),
@@ -114,11 +114,20 @@ def start_peer(rig, peer, port, tls, workers):
     return starts[peer]()
 
 
-def _start_sidecar(rig, binary, known, tls, cpus):
+def _start_sidecar(rig, known, tls, cpus):
+    command = [rig.binary, "serve", *sidecar_ports(known["port"])]
+    return rig.run(SIDECAR, command, cpus, _towards_upstream(rig, known, tls))
+
+
+def _start_bare(rig, known, tls, cpus):
+    command = [rig.bare, "127.0.0.1:{port}".format(**known)]
+    return rig.run(BARE, command, cpus, _towards_upstream(rig, known, tls))
+
+
+def _towards_upstream(rig, known, tls):
     upstream = "{scheme}://localhost:{upstream}".format(**known)
     more = {"SNAPTRADE_SIDECAR__PROXY__UPSTREAM_CA_FILE": str(rig.folder / "ca.pem")} if tls else {}
-    env = sidecar_environment(CLIENT_ID, upstream, known["workers"], more)
-    return rig.run(SIDECAR, [binary, "serve", *sidecar_ports(known["port"])], cpus, env)
+    return sidecar_environment(CLIENT_ID, upstream, known["workers"], more)
 
 
 def sidecar_environment(client_id, upstream, workers, more):

@@ -102,11 +102,9 @@ def _start_row(tls, took):
 
 
 def _own_share_row(tls, figures):
-    what, target = f"complete program to its data plane alone, {upstream(tls)} upstream", "at most 1.05"
-    if figures is None:
-        return Row(what, "", target, None)
     found = ratios(figures, peers.SIDECAR, peers.BARE)
-    return Row(what, spread(found), target, statistics.median(found) <= 1.05)
+    what = f"CPU of the complete program to its data plane alone, {upstream(tls)} upstream"
+    return Row(what, spread(found), "at most 1.05", statistics.median(found) <= 1.05)
 
 
 def _admission_rows(whole, alone):

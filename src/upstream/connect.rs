@@ -93,7 +93,7 @@ impl Connector {
             });
             Ok(Connected::Http2(sender))
         } else {
-            let (line, dry) = Line::new(stream);
+            let (line, watch) = Line::new(stream);
             let (sender, connection) = http1::Builder::new()
                 .allow_obsolete_multiline_headers_in_responses(true)
                 // Most requests are a head alone: one buffer is written sooner than a list of them.
@@ -101,7 +101,7 @@ impl Connector {
                 .handshake(line)
                 .await
                 .map_err(UpstreamError::connect)?;
-            Ok(Connected::Http1(Box::new(Wire::new(sender, connection, dry))))
+            Ok(Connected::Http1(Box::new(Wire::new(sender, connection, watch))))
         }
     }
 }

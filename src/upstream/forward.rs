@@ -11,15 +11,17 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use tokio::time::{Instant, sleep_until};
+use tracing::debug;
 
 use super::body::{Progress, ReplyBody, RequestBody, has_other_coding};
 use super::connect::{Connector, Multiplexed};
 use super::error::UpstreamError;
-use super::pool::{Pool, Way};
-use super::wire::{Unanswered, Wire};
+use super::pool::{IDLE_MAX, IDLE_MAX_UNREPEATABLE, Pool, Way};
+use super::wire::{Unanswered, Wire, is_repeatable};
 use crate::config;
+use crate::telemetry::chain;
 
-/// How often a request is sent that comes back unsent, the last time by a new connection.
+/// How often a request is given to a connection, the last time to a new one.
 const TRIES_MAX: u32 = 3;
 
 /// Sends requests to the one upstream over connections of its own. Clones share them. Belongs to the runtime in which it
@@ -62,8 +64,9 @@ impl Forwarder {
     /// `now` is when it began. The connection has `connect_timeout`. The response head has `response_timeout`, counted from
     /// when the upstream last took a piece of the body; while the body waits for the caller, it does not count.
     ///
-    /// A request of which nothing was sent, because its connection was closing, is sent by another. One that may have been
-    /// sent is not (R9).
+    /// Sent again by another connection, and so as if it had met it at first, is a request of which nothing was sent, because
+    /// its connection was closing; and, once, a safe one without a body, if its connection had been used before and ended
+    /// without a byte of a reply. Any other that may have been sent is not (R9).
     pub async fn send(
         &self,
         request: &mut Request<RequestBody>,
@@ -73,34 +76,45 @@ impl Forwarder {
         if request.uri().path_and_query().is_none() {
             return Err(UpstreamError::unsendable("its target has no path"));
         }
-        let mut way = if let Some(way) = self.pool.kept(now) {
+        let mut idle_max = if is_repeatable(request) {
+            IDLE_MAX
+        } else {
+            IDLE_MAX_UNREPEATABLE
+        };
+        let mut way = if let Some(way) = self.pool.kept(now, idle_max) {
             way
         } else {
             // In a box, as other rare things here, so that it takes no room in what is moved for every request.
-            let way = Box::pin(self.pool.way()).await?;
+            let way = Box::pin(self.pool.way(idle_max)).await?;
             now = Instant::now();
             way
         };
-        let mut tries = 1;
+        let (mut tries, mut is_repeated) = (1, false);
         loop {
             let sent = match way {
                 Way::Http1(wire) => self.by_wire(wire, request, now).await,
-                Way::Http2(sender) => Box::pin(self.by_stream(sender, request)).await,
+                Way::Http2 { sender, is_new } => Box::pin(self.by_stream(sender, is_new, request)).await,
             };
-            match sent {
+            let Unanswered {
+                error,
+                request: again,
+            } = match sent {
                 Ok(reply) => return Ok(reply),
-                Err(Unanswered {
-                    unsent: Some(unsent), ..
-                }) if tries < TRIES_MAX => *request = *unsent,
-                Err(failed) => return Err(failed.error),
-            }
-            tries += 1;
-            way = if tries < TRIES_MAX {
-                Box::pin(self.pool.way()).await?
-            } else {
-                // All that are kept may be closing, as after a restart of the upstream.
-                Box::pin(self.pool.fresh()).await?
+                Err(unanswered) => unanswered,
             };
+            let may_go = tries < TRIES_MAX && !(error.sent() && is_repeated);
+            let Some(again) = again.filter(|_| may_go) else {
+                return Err(error);
+            };
+            debug!(error = %chain(&error), "sending a request again, by another connection");
+            *request = *again;
+            is_repeated |= error.sent();
+            tries += 1;
+            if is_repeated || tries == TRIES_MAX {
+                // All that are kept may be closing, as after a restart of the upstream.
+                idle_max = Duration::ZERO;
+            }
+            way = Box::pin(self.pool.way(idle_max)).await?;
             now = Instant::now();
         }
     }
@@ -130,10 +144,12 @@ impl Forwarder {
     async fn by_stream(
         &self,
         mut sender: Multiplexed,
+        is_new: bool,
         request: &mut Request<RequestBody>,
     ) -> Result<Response<ReplyBody>, Unanswered> {
         let progress = request.body().progress();
         self.aim_over_http2(request).map_err(no_reply)?;
+        let copy = (!is_new && is_repeatable(request)).then(|| copy_of_head(request));
         let mut sent = pin!(sender.try_send_request(std::mem::take(request)));
         let mut deadline = Instant::now() + self.response_timeout;
         let reply = loop {
@@ -153,7 +169,8 @@ impl Forwarder {
                 return Err(no_reply(UpstreamError::no_answer(self.response_timeout)));
             }
         };
-        let reply = reply.map_err(|failed| blamed(Unanswered::from(failed), progress.as_deref()))?;
+        let reply =
+            reply.map_err(|failed| blamed(Unanswered::by_stream(failed, copy), progress.as_deref()))?;
         let mut reply =
             checked(reply)?.map(|incoming| ReplyBody::streaming(incoming, self.body_idle_timeout));
         // HTTP/2 has no reason phrases, and the server would make one up for a status that it does not know.
@@ -199,14 +216,23 @@ impl Forwarder {
     }
 }
 
+/// With an empty body.
+fn copy_of_head(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
 fn no_reply(error: UpstreamError) -> Unanswered {
-    Unanswered { error, unsent: None }
+    Unanswered { error, request: None }
 }
 
 /// An upload that failed on the caller's side is the caller's failure, however the connection puts it.
 fn blamed(failed: Unanswered, progress: Option<&Progress>) -> Unanswered {
     match progress {
-        Some(progress) if progress.failed() && failed.unsent.is_none() => Unanswered {
+        Some(progress) if progress.failed() && failed.request.is_none() => Unanswered {
             error: UpstreamError::caller_body(failed.error),
             ..failed
         },

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::BytesMut;
 use http::{HeaderMap, Method};
 
+use super::pool::IDLE_MAX_UNREPEATABLE;
 use crate::snaptrade::answer::{self, Deletion};
 use crate::snaptrade::canonical::Canonical;
 use crate::snaptrade::listing::Listing;
@@ -60,6 +61,7 @@ pub fn client(
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .connect_timeout(connect_timeout)
+        .pool_idle_timeout(IDLE_MAX_UNREPEATABLE)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .no_proxy()

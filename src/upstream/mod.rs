@@ -4,7 +4,7 @@
 //! - [`error`]: what can go wrong on the way, whose fault it is, and whether anything was sent.
 //! - [`body`]: bodies that stream in both directions, each bounded in how long it may stand still.
 //! - `line`, `connect`, `wire`, `pool`: the bytes of a connection, new connections, one of HTTP/1.1, and those that are kept.
-//! - [`forward`]: one request to the upstream and its reply, over pooled connections. Sends nothing twice.
+//! - [`forward`]: one request to the upstream and its reply, over pooled connections. Sends twice only what is safe.
 //! - [`manage`]: the sidecar's own calls.
 
 pub mod body;

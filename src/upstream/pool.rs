@@ -12,9 +12,12 @@ use super::connect::{Connected, Connector, Multiplexed};
 use super::error::UpstreamError;
 use super::wire::Wire;
 
-/// Less than the 60 s after which common load balancers close an idle connection, so that a request seldom meets a
-/// connection that is just being closed: one that may have been sent is lost, never sent again.
-const IDLE_MAX: Duration = Duration::from_secs(50);
+/// How long a connection may be idle and then take a request that can be repeated. Most servers close it sooner, and it is
+/// gone then; with those that do not, the next request after a quiet while need not wait for TLS.
+pub(super) const IDLE_MAX: Duration = Duration::from_mins(5);
+/// How long one may be idle and then take a request that cannot be repeated: less than the 60 s after which common load
+/// balancers close it, since a request that meets a connection that is just being closed is lost.
+pub(super) const IDLE_MAX_UNREPEATABLE: Duration = Duration::from_secs(50);
 /// Between looks for connections that have become useless.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Connections that may be opened at once.
@@ -23,7 +26,7 @@ const CONNECTING_MAX: u32 = 64;
 /// What a request is sent by.
 pub(super) enum Way {
     Http1(Box<Wire>),
-    Http2(Multiplexed),
+    Http2 { sender: Multiplexed, is_new: bool },
 }
 
 pub(super) struct Pool {
@@ -62,8 +65,8 @@ impl Pool {
         })
     }
 
-    /// A new connection, or one that was given back while this one was waited for.
-    pub(super) async fn way(self: &Arc<Self>) -> Result<Way, UpstreamError> {
+    /// A new connection, or one that was given back while this one waited, and idle for less than `idle_max`.
+    pub(super) async fn way(self: &Arc<Self>, idle_max: Duration) -> Result<Way, UpstreamError> {
         let permits = if self.is_http2.load(Ordering::Relaxed) {
             CONNECTING_MAX
         } else {
@@ -75,14 +78,9 @@ impl Pool {
             .await
             .map_err(|_| UpstreamError::no_connection(limit))?;
         // What others gave back, or opened, meanwhile.
-        if let Some(way) = self.kept(Instant::now()) {
+        if let Some(way) = self.kept(Instant::now(), idle_max) {
             return Ok(way);
         }
-        self.fresh().await
-    }
-
-    /// A new connection, whatever there is.
-    pub(super) async fn fresh(self: &Arc<Self>) -> Result<Way, UpstreamError> {
         self.start_sweeping();
         Ok(match self.connector.connect().await? {
             Connected::Http1(wire) => {
@@ -92,14 +90,14 @@ impl Pool {
             Connected::Http2(sender) => {
                 self.is_http2.store(true, Ordering::Relaxed);
                 *lock(&self.multiplexed) = Some(sender.clone());
-                Way::Http2(sender)
+                Way::Http2 { sender, is_new: true }
             }
         })
     }
 
-    /// One that is there already.
-    pub(super) fn kept(&self, now: Instant) -> Option<Way> {
-        if let Some(way) = self.idle(now) {
+    /// One that is there already, and has been idle for less than `idle_max`.
+    pub(super) fn kept(&self, now: Instant, idle_max: Duration) -> Option<Way> {
+        if let Some(way) = self.idle(now, idle_max) {
             return Some(way);
         }
         if !self.is_http2.load(Ordering::Relaxed) {
@@ -107,19 +105,24 @@ impl Pool {
         }
         let mut multiplexed = lock(&self.multiplexed);
         multiplexed.take_if(|sender| sender.is_closed());
-        multiplexed.clone().map(Way::Http2)
+        let sender = multiplexed.clone()?;
+        Some(Way::Http2 {
+            sender,
+            is_new: false,
+        })
     }
 
-    fn idle(&self, now: Instant) -> Option<Way> {
+    fn idle(&self, now: Instant, idle_max: Duration) -> Option<Way> {
         let mut wires = lock(&self.wires);
         // The last is the one used last: if it has been idle for too long, they all have.
-        wires.last().filter(|wire| now - wire.used < IDLE_MAX)?;
+        wires.last().filter(|wire| now - wire.used < idle_max)?;
         wires.pop().map(Way::Http1)
     }
 
     /// Keeps a connection whose reply is through, if it takes another request.
     pub(super) fn keep(&self, mut wire: Box<Wire>) {
         if wire.is_ready() || wire.is_alive() {
+            wire.was_idle = true;
             lock(&self.wires).push(wire);
         }
     }
@@ -143,4 +146,44 @@ async fn sweep(pool: Weak<Pool>) {
 /// What is protected here is whole at every moment, so that a panic elsewhere does not spoil it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Uri;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::upstream::tls;
+
+    #[tokio::test]
+    async fn a_connection_that_was_idle_for_long_takes_only_what_can_be_repeated() {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin: Uri = format!("http://{}/", upstream.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let tls = tls::client_config(None).unwrap();
+        let pool = Pool::new(Connector::new(tls, origin, Duration::from_secs(10)));
+        let now = Instant::now();
+        let Way::Http1(wire) = pool.way(IDLE_MAX).await.unwrap() else {
+            panic!("without TLS there is only HTTP/1.1");
+        };
+        assert!(!wire.was_idle);
+        pool.keep(wire);
+
+        for (idle_secs, idle_max, is_kept) in [
+            (51, IDLE_MAX_UNREPEATABLE, false),
+            (49, IDLE_MAX_UNREPEATABLE, true),
+            (299, IDLE_MAX, true),
+            (302, IDLE_MAX, false),
+            (0, Duration::ZERO, false),
+        ] {
+            let way = pool.kept(now + Duration::from_secs(idle_secs), idle_max);
+            assert_eq!(way.is_some(), is_kept, "{idle_secs} {idle_max:?}");
+            if let Some(Way::Http1(wire)) = way {
+                assert!(wire.was_idle);
+                pool.keep(wire);
+            }
+        }
+    }
 }

@@ -4,8 +4,10 @@
 //! on the way of a reply. hyper's own channels between connection and caller complete only while the connection is
 //! polled, and are therefore looked at without a waker.
 
+use std::error::Error as _;
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -20,8 +22,8 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{Progress, RequestBody};
-use super::error::UpstreamError;
-use super::line::{Dry, Line};
+use super::error::{Kind, UpstreamError};
+use super::line::{Line, Watch};
 
 /// An alarm that is not needed yet is set this far ahead.
 const FAR: Duration = Duration::from_hours(1);
@@ -32,13 +34,15 @@ pub(super) struct Wire {
     alarm: Alarm,
     /// When it was last given a request, or opened.
     pub(super) used: Instant,
+    /// It was idle before, so that the upstream may be closing it just now.
+    pub(super) was_idle: bool,
 }
 
 /// hyper's side of a connection, to be polled by whoever uses it.
 struct Driven {
     /// Until it ends. Dropping it hands back what it has not sent.
     connection: Option<Connection<Line, RequestBody>>,
-    dry: Dry,
+    watch: Watch,
 }
 
 impl fmt::Debug for Wire {
@@ -50,35 +54,54 @@ impl fmt::Debug for Wire {
 /// A request that got no reply.
 pub(super) struct Unanswered {
     pub(super) error: UpstreamError,
-    /// The request as it was, if nothing of it was sent.
-    pub(super) unsent: Option<Box<Request<RequestBody>>>,
+    /// The request as it was, if it may be sent again: nothing of it was sent, or it is repeatable and was not heard.
+    pub(super) request: Option<Box<Request<RequestBody>>>,
 }
 
-impl From<TrySendError<Request<RequestBody>>> for Unanswered {
-    fn from(mut failed: TrySendError<Request<RequestBody>>) -> Self {
-        let unsent = failed.take_message().map(Box::new);
+/// Whether sending it twice does what sending it once does (RFC 9110, section 9.2.1), and it is whole.
+pub(super) fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    request.method().is_safe() && request.body().is_end_stream()
+}
+
+impl Unanswered {
+    /// `copy` is of a request that is repeatable.
+    pub(super) fn by_stream(
+        mut failed: TrySendError<Request<RequestBody>>,
+        copy: Option<Request<RequestBody>>,
+    ) -> Self {
+        let unsent = failed.take_message();
         let error = failed.into_error();
+        let is_lost = ended_as_a_whole(&error);
         Self {
             error: UpstreamError::from_hyper(error),
-            unsent,
+            request: unsent.or(copy.filter(|_| is_lost)).map(Box::new),
         }
     }
+}
+
+/// Whether an HTTP/2 connection ended, rather than one stream of it.
+fn ended_as_a_whole(error: &hyper::Error) -> bool {
+    error.source().is_some_and(|cause| {
+        let h2 = cause.downcast_ref::<h2::Error>();
+        cause.is::<io::Error>() || h2.is_some_and(h2::Error::is_go_away)
+    })
 }
 
 impl Wire {
     pub(super) fn new(
         sender: SendRequest<RequestBody>,
         connection: Connection<Line, RequestBody>,
-        dry: Dry,
+        watch: Watch,
     ) -> Self {
         Self {
             sender,
             connection: Driven {
                 connection: Some(connection),
-                dry,
+                watch,
             },
             alarm: Alarm::new(),
             used: Instant::now(),
+            was_idle: false,
         }
     }
 
@@ -91,6 +114,8 @@ impl Wire {
         response_timeout: Duration,
     ) -> Result<Response<Incoming>, Unanswered> {
         self.used = now;
+        let watch = &self.connection.watch;
+        watch.begin_request(self.was_idle && is_repeatable(request));
         // Not within the runtime's budget for a task: used up, it would ask for a wake-up that goes nowhere.
         let mut reply = pin!(unconstrained(
             self.sender.try_send_request(std::mem::take(request))
@@ -100,7 +125,7 @@ impl Wire {
             let _ = self.connection.poll(cx);
             match reply.as_mut().poll(&mut unwoken()) {
                 Poll::Ready(Ok(reply)) => return Poll::Ready(Ok(reply)),
-                Poll::Ready(Err(failed)) => return Poll::Ready(Err(failed.into())),
+                Poll::Ready(Err(failed)) => return Poll::Ready(Err(self.connection.unanswered(failed))),
                 Poll::Pending => {}
             }
             loop {
@@ -115,7 +140,7 @@ impl Wire {
                 if deadline <= now {
                     return Poll::Ready(Err(Unanswered {
                         error: UpstreamError::no_answer(response_timeout),
-                        unsent: None,
+                        request: None,
                     }));
                 }
             }
@@ -172,12 +197,27 @@ impl Driven {
         let Some(running) = &mut self.connection else {
             return Poll::Ready(());
         };
-        self.dry.clear();
+        self.watch.begin_poll();
         let ended = Pin::new(running).poll(cx).map(drop);
         if ended.is_ready() {
             self.connection = None;
         }
         ended
+    }
+
+    fn unanswered(&self, mut failed: TrySendError<Request<RequestBody>>) -> Unanswered {
+        let unsent = failed.take_message();
+        let error = failed.into_error();
+        let closed = error.is_incomplete_message();
+        let error = UpstreamError::from_hyper(error);
+        let request = unsent.or_else(|| {
+            let broke_off = error.kind() == Kind::BrokeOff;
+            broke_off.then(|| self.watch.unheard_request(closed)).flatten()
+        });
+        Unanswered {
+            error,
+            request: request.map(Box::new),
+        }
     }
 }
 

@@ -181,22 +181,66 @@ async fn r9_a_pooled_connection_that_the_upstream_closed_is_nobodys_error() {
     }
 }
 
+/// The upstream's side of a connection that has served a request, and is idle.
+async fn served(it: &mut Between, caller: &mut Peer) -> Peer {
+    caller.send(GET).await;
+    let mut upstream = it.upstream.accept().await;
+    upstream.message().await;
+    upstream.send(OK_KEPT).await;
+    caller.head().await;
+    upstream
+}
+
+#[tokio::test]
+async fn a_safe_request_that_met_a_closing_connection_is_sent_once_more() {
+    let mut it = Between::start().await;
+    for (number, method) in ["GET", "HEAD", "OPTIONS", "GET"].into_iter().enumerate() {
+        let mut caller = it.caller().await;
+        let mut upstream = served(&mut it, &mut caller).await;
+        let request =
+            format!("{method} /{number}?a=%20 HTTP/1.1\r\nHost: a\r\nX: caf\u{e9}\r\nx: 2\r\nY:\r\n\r\n");
+        caller.send(request).await;
+        let first = upstream.head().await;
+        if number % 2 == 0 {
+            drop(upstream);
+        } else {
+            upstream.reset();
+        }
+        let mut upstream = it.upstream.accept().await;
+        let second = upstream.head().await;
+        assert_eq!((&second.start, second.sorted()), (&first.start, first.sorted()));
+        if number == 0 {
+            upstream.send(OK_KEPT).await;
+            assert_eq!(caller.head().await.start, "HTTP/1.1 200 OK");
+            drop(upstream);
+        } else {
+            drop(upstream);
+            assert_eq!(caller.head().await.start, "HTTP/1.1 502 Bad Gateway");
+        }
+        it.nothing_was_forwarded().await;
+    }
+}
+
 #[tokio::test]
 async fn r9_what_an_upstream_may_have_read_is_not_sent_again() {
     let mut it = Between::start().await;
-    for request in [GET, "POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi"] {
-        // On a fresh connection, and on one that was used before.
+    let with_body = |method: &str| format!("{method} / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi");
+    let unsafe_ones = ["POST", "PUT", "PATCH", "DELETE", "GET"].map(with_body);
+    for request in [GET.to_owned(), "DELETE / HTTP/1.1\r\n\r\n".to_owned()]
+        .iter()
+        .chain(&unsafe_ones)
+    {
         let mut caller = it.sends(request).await;
         it.upstream.accept().await.message().await;
         assert_eq!(verdict(&mut caller).await, own("502", "upstream_broke_off"));
 
-        caller.send(GET).await;
-        let mut upstream = it.upstream.accept().await;
-        upstream.message().await;
-        upstream.send(OK_KEPT).await;
-        caller.head().await;
+        let mut upstream = served(&mut it, &mut caller).await;
         caller.send(request).await;
         upstream.message().await;
+        if request == GET {
+            // A byte of a reply: it has been heard.
+            upstream.send("H").await;
+        }
         drop(upstream);
         assert_eq!(verdict(&mut caller).await, own("502", "upstream_broke_off"));
         it.nothing_was_forwarded().await;

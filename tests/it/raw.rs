@@ -1,6 +1,7 @@
 //! HTTP as bytes: one end of a connection, and an upstream that answers what the test says.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -91,6 +92,12 @@ impl Peer {
     }
 
     /// Says that nothing more will be sent, and goes on reading.
+    /// Ends the connection with a reset, whatever is under way.
+    pub(crate) fn reset(self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     pub(crate) async fn close_sending(&mut self) {
         patiently(self.stream.shutdown()).await.unwrap();
     }

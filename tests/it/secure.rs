@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::{ANY_PORT, PATIENCE, patiently};
 
@@ -46,6 +48,8 @@ struct Answering {
     seen: mpsc::Sender<Seen>,
     /// Where `SnapTrade`'s own calls go.
     simulator: Option<(String, reqwest::Client)>,
+    /// A connection has ended already because of `/lost`.
+    lost: Arc<AtomicBool>,
 }
 
 /// Pieces of a body, or an error, one after the other.
@@ -64,6 +68,7 @@ impl Secure {
         let answering = Answering {
             seen: sender,
             simulator: simulator.map(|url| (url, client())),
+            lost: Arc::default(),
         };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -115,18 +120,31 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, answering: Answering) {
     let Ok(stream) = acceptor.accept(stream).await else {
         return;
     };
+    let ending = CancellationToken::new();
+    let end = ending.clone();
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = service_fn(move |request| {
-        let answering = answering.clone();
-        async move { Ok::<_, Infallible>(answering.answer(request).await) }
+        let (answering, end) = (answering.clone(), end.clone());
+        async move {
+            let is_lost = request.uri().path() == "/lost" && !answering.lost.swap(true, Ordering::Relaxed);
+            let reply = answering.answer(request).await;
+            if is_lost {
+                end.cancel();
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Infallible>(reply)
+        }
     });
     let stream = TokioIo::new(stream);
-    if http2 {
-        let server = http2::Builder::new(TokioExecutor::new());
-        let _ = server.serve_connection(stream, service).await;
-    } else {
-        let _ = http1::Builder::new().serve_connection(stream, service).await;
-    }
+    let serving = async {
+        if http2 {
+            let server = http2::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(stream, service).await;
+        } else {
+            let _ = http1::Builder::new().serve_connection(stream, service).await;
+        }
+    };
+    ending.run_until_cancelled(serving).await;
 }
 
 impl Answering {

@@ -135,6 +135,32 @@ async fn a_reply_cut_short_over_http_2_never_looks_complete() {
 }
 
 #[tokio::test]
+async fn a_safe_request_whose_connection_was_lost_is_sent_once_more() {
+    for (protocols, _) in PROTOCOLS {
+        let mut way = Way::over(protocols).await;
+        way.exchange("GET / HTTP/1.1\r\n\r\n").await;
+        way.caller.send("GET /lost?a=1 HTTP/1.1\r\nX: 1\r\n\r\n").await;
+        let (first, second) = (way.upstream.seen().await, way.upstream.seen().await);
+        assert_eq!(
+            (second.head.uri, second.head.headers),
+            (first.head.uri, first.head.headers)
+        );
+        assert_eq!(&way.caller.message().await.body[..], b"hi");
+
+        let mut way = Way::over(protocols).await;
+        way.exchange("GET / HTTP/1.1\r\n\r\n").await;
+        way.caller.send("DELETE /lost HTTP/1.1\r\n\r\n").await;
+        way.upstream.seen().await;
+        assert_eq!(
+            way.caller.message().await.verdict().1,
+            "sidecar_upstream_broke_off"
+        );
+        let (seen, _) = way.exchange("GET /next HTTP/1.1\r\n\r\n").await;
+        assert_eq!(seen.head.uri.path(), "/next");
+    }
+}
+
+#[tokio::test]
 async fn an_upstream_that_is_not_trusted_gets_nothing() {
     let upstream = Secure::start(&["h2"], None).await;
     let other = Secure::start(&["h2"], None).await;
