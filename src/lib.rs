@@ -12,6 +12,7 @@
 //! - [`admission`]: the decision, pure: one registration as a state machine, the policy, the roster.
 //! - [`config`]: what the program was told, validated.
 //! - [`telemetry`]: what it tells its operator: log, metrics and health.
+//! - [`registry`]: what it remembers: users, the journal, and whose turn it is among replicas.
 //! - [`upstream`]: towards SnapTrade: the calls that are forwarded, and the sidecar's own.
 //! - [`guard`]: performs admissions, a tenant's one after the other; the only place that deletes users.
 //! - [`proxy`]: the data plane's requests: passed through, or handed to a guard.
@@ -30,6 +31,8 @@ pub mod admission;
 pub mod config;
 
 pub mod telemetry;
+
+pub mod registry;
 
 pub mod upstream;
 

@@ -5,6 +5,7 @@
 //! reports what happened as the next event. The [`Roster`] is what the tenant's lock protects, and is passed in by
 //! the lock's holder.
 
+pub mod known;
 pub mod policy;
 pub mod roster;
 #[cfg(test)]

@@ -1,0 +1,249 @@
+//! Nothing on disk.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Activity, ConnectionEvent, Entry, EntryId, Event, OpenIntent, Recorded};
+use crate::admission::known::{Connections, Known, Source};
+use crate::types::{Millis, UserId};
+
+/// Entries that are kept; beyond them the oldest that are no open intents go.
+const ENTRIES_MAX: usize = 10_000;
+/// Webhook ids that are kept.
+const WEBHOOKS_MAX: usize = 10_000;
+
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    tenants: HashMap<String, Tenant>,
+    journal: VecDeque<Recorded>,
+    last: i64,
+    /// With the tenants' names.
+    open: BTreeMap<EntryId, (String, OpenIntent)>,
+    webhooks: HashMap<String, Millis>,
+}
+
+#[derive(Debug, Default)]
+struct Tenant {
+    users: HashMap<UserId, Known>,
+    /// Whether each works.
+    connections: HashMap<UserId, HashMap<String, bool>>,
+    paused: bool,
+}
+
+impl Memory {
+    /// What is protected here is whole at every moment, so that a panic elsewhere does not spoil it.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn users(&self, tenant: &str) -> Vec<(UserId, Known)> {
+        let state = self.state();
+        let Some(tenant) = state.tenants.get(tenant) else {
+            return Vec::new();
+        };
+        tenant
+            .users
+            .iter()
+            .map(|(user, known)| (user.clone(), *known))
+            .collect()
+    }
+
+    pub(super) fn seen(&self, tenant: &str, users: &[UserId], at: Millis) {
+        let mut state = self.state();
+        let tenant = state.tenant(tenant);
+        for user in users {
+            if !tenant.users.contains_key(user) {
+                tenant.users.insert(user.clone(), first_seen(at));
+            }
+        }
+    }
+
+    pub(super) fn registered(&self, tenant: &str, user: &UserId, at: Millis, source: Source) {
+        let mut state = self.state();
+        let tenant = state.tenant(tenant);
+        let known = Known {
+            registered: Some((at, source)),
+            // Protected by hand is the id, which may be registered anew.
+            protected: tenant.users.get(user).is_some_and(|known| known.protected),
+            ..first_seen(at)
+        };
+        tenant.connections.remove(user);
+        tenant.users.insert(user.clone(), known);
+    }
+
+    pub(super) fn gone(&self, tenant: &str, users: &[UserId]) {
+        let mut state = self.state();
+        let tenant = state.tenant(tenant);
+        for user in users {
+            tenant.users.remove(user);
+            tenant.connections.remove(user);
+        }
+    }
+
+    pub(super) fn active(&self, batch: &[Activity]) {
+        let mut state = self.state();
+        for activity in batch {
+            if let Some(known) = state.tenant(&activity.tenant).users.get_mut(&activity.user) {
+                known.calls += activity.calls;
+                known.last_active = known.last_active.max(Some(activity.last));
+            }
+        }
+    }
+
+    pub(super) fn connection(
+        &self,
+        tenant: &str,
+        user: &UserId,
+        connection: &str,
+        event: ConnectionEvent,
+        _at: Millis,
+    ) {
+        let mut state = self.state();
+        let tenant = state.tenant(tenant);
+        let Some(known) = tenant.users.get_mut(user) else {
+            return;
+        };
+        let connections = tenant.connections.entry(user.clone()).or_default();
+        match event {
+            ConnectionEvent::Deleted => connections.remove(connection),
+            ConnectionEvent::Broken => connections.insert(connection.to_owned(), false),
+            ConnectionEvent::Added | ConnectionEvent::Fixed => {
+                connections.insert(connection.to_owned(), true)
+            }
+        };
+        let count = |works| connections.values().filter(|is| **is == works).count();
+        let count = |works| u32::try_from(count(works)).unwrap_or(u32::MAX);
+        known.connections = Some(Connections {
+            working: count(true),
+            broken: count(false),
+        });
+    }
+
+    pub(super) fn protect(&self, tenant: &str, user: &UserId, protected: bool, at: Millis) {
+        let mut state = self.state();
+        let known = state.tenant(tenant).users.entry(user.clone());
+        known.or_insert_with(|| first_seen(at)).protected = protected;
+    }
+
+    pub(super) fn pause(&self, tenant: &str, paused: bool) {
+        self.state().tenant(tenant).paused = paused;
+    }
+
+    pub(super) fn is_paused(&self, tenant: &str) -> bool {
+        self.state()
+            .tenants
+            .get(tenant)
+            .is_some_and(|tenant| tenant.paused)
+    }
+
+    pub(super) fn record(&self, entry: Entry) -> EntryId {
+        let mut state = self.state();
+        state.last += 1;
+        let id = EntryId(state.last);
+        match (entry.event, &entry.user) {
+            (Event::Intent, Some(victim)) => {
+                let intent = OpenIntent {
+                    id,
+                    victim: victim.clone(),
+                    at: entry.at,
+                };
+                state.open.insert(id, (entry.tenant.clone(), intent));
+            }
+            (Event::Outcome, _) => {
+                if let Some(intent) = entry.intent {
+                    state.open.remove(&intent);
+                }
+            }
+            _ => {}
+        }
+        state.journal.push_back(Recorded { id, entry });
+        if state.journal.len() > ENTRIES_MAX {
+            let State { journal, open, .. } = &mut *state;
+            if let Some(place) = journal
+                .iter()
+                .position(|recorded| !open.contains_key(&recorded.id))
+            {
+                journal.remove(place);
+            }
+        }
+        id
+    }
+
+    pub(super) fn open_intents(&self, tenant: &str) -> Vec<OpenIntent> {
+        let state = self.state();
+        let of_tenant = state.open.values().filter(|(name, _)| name == tenant);
+        of_tenant.map(|(_, intent)| intent.clone()).collect()
+    }
+
+    pub(super) fn deletions(&self, tenant: &str, since: Millis) -> Vec<Millis> {
+        let state = self.state();
+        let of_tenant = || {
+            state
+                .journal
+                .iter()
+                .map(|recorded| (recorded.id, &recorded.entry))
+        };
+        let undone: Vec<EntryId> = of_tenant()
+            .filter(|(_, entry)| matches!(entry.outcome.as_deref(), Some("withdrawn" | "refused")))
+            .filter_map(|(_, entry)| entry.intent)
+            .collect();
+        of_tenant()
+            .filter(|(id, entry)| {
+                entry.event == Event::Intent
+                    && entry.tenant == tenant
+                    && entry.at >= since
+                    && !undone.contains(id)
+            })
+            .map(|(_, entry)| entry.at)
+            .collect()
+    }
+
+    pub(super) fn journal(&self, tenant: &str, before: Option<EntryId>, limit: usize) -> Vec<Recorded> {
+        let state = self.state();
+        let wanted = state.journal.iter().rev().filter(|recorded| {
+            recorded.entry.tenant == tenant && before.is_none_or(|before| recorded.id < before)
+        });
+        wanted.take(limit).cloned().collect()
+    }
+
+    pub(super) fn prune(&self, before: Millis) -> u64 {
+        let mut state = self.state();
+        let State {
+            journal,
+            open,
+            webhooks,
+            ..
+        } = &mut *state;
+        let count = journal.len();
+        journal.retain(|recorded| recorded.entry.at >= before || open.contains_key(&recorded.id));
+        webhooks.retain(|_, at| *at >= before);
+        (count - journal.len()) as u64
+    }
+
+    pub(super) fn is_new_webhook(&self, webhook: &str, at: Millis) -> bool {
+        let mut state = self.state();
+        if state.webhooks.len() >= WEBHOOKS_MAX
+            && let Some(oldest) = state.webhooks.iter().min_by_key(|(_, at)| **at)
+        {
+            let oldest = oldest.0.clone();
+            state.webhooks.remove(&oldest);
+        }
+        state.webhooks.insert(webhook.to_owned(), at).is_none()
+    }
+}
+
+impl State {
+    fn tenant(&mut self, name: &str) -> &mut Tenant {
+        self.tenants.entry(name.to_owned()).or_default()
+    }
+}
+
+fn first_seen(at: Millis) -> Known {
+    Known {
+        first_seen: at,
+        ..Known::default()
+    }
+}
