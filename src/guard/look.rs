@@ -1,12 +1,12 @@
 //! Counting a tenant's users for those who only want to know.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Guard, lock};
 use crate::admission::roster::Roster;
 use crate::snaptrade::listing::is_tombstone_shaped;
-use crate::types::UserId;
+use crate::types::{Millis, UserId};
 
 /// The users of a tenant at some moment.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ impl Guard {
         };
         self.note_trouble(None);
         let under_way = self.roster.try_lock().map_or(0, |mut roster| {
-            roster.note_seen(&entries, Instant::now());
+            roster.note_seen(&entries, Instant::now(), Millis::from(SystemTime::now()));
             roster.under_way()
         });
         let seen = Seen::of(&entries, under_way, began);

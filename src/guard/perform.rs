@@ -1,6 +1,6 @@
 //! Performs the steps of an admission, one after the other.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderName, HeaderValue};
@@ -14,7 +14,7 @@ use crate::admission::roster::Roster;
 use crate::admission::{Admission, Circumstances, Ending, Event, Reply, Step};
 use crate::snaptrade::answer::{Answer, classify_registration};
 use crate::snaptrade::query;
-use crate::types::UserId;
+use crate::types::{Millis, UserId};
 use crate::upstream::body::{ReplyBody, RequestBody};
 use crate::upstream::error::UpstreamError;
 
@@ -47,6 +47,8 @@ impl Guard {
             let here = Circumstances {
                 caller_gone: caller.is_closed(),
                 stopping: self.means.stopping.is_cancelled(),
+                clock: Millis::from(SystemTime::now()),
+                knows: true,
             };
             let now = Instant::now();
             self.note_changes(roster, now);
@@ -62,8 +64,8 @@ impl Guard {
                     tokio::time::sleep(time).await;
                     Event::Woken
                 }
-                Step::RecordIntent(victim) => {
-                    story.intend(&victim);
+                Step::RecordIntent(victim, why) => {
+                    story.intend(&victim, &why);
                     Event::IntentRecorded(true)
                 }
                 Step::Delete(victim) => self.delete(&victim, &mut story).await,

@@ -8,6 +8,7 @@ use http::header::DATE;
 use http::{HeaderMap, Response};
 
 use super::{Admitted, Guard, Refusal, Registration};
+use crate::admission::policy::Why;
 use crate::admission::roster::Roster;
 use crate::admission::{Admission, Note, Reason};
 use crate::snaptrade::answer::ErrorBody;
@@ -86,12 +87,13 @@ impl<'a> Story<'a> {
     }
 
     /// While the registry is in memory the log is the journal: the intent stands there before the deed (R7).
-    pub(super) fn intend(&self, victim: &UserId) {
+    pub(super) fn intend(&self, victim: &UserId, why: &Why) {
         let tenant = self.guard.tenant();
         tracing::info!(
             tenant,
             victim = victim.as_str(),
             newcomer = self.newcomer,
+            %why,
             "evicting: about to delete this user to make room"
         );
     }
@@ -145,11 +147,12 @@ impl<'a> Story<'a> {
                     );
                     "withdrawn"
                 }
-                Note::WouldEvict(victim) => {
+                Note::WouldEvict(victim, why) => {
                     tracing::info!(
                         tenant,
                         victim = victim.as_str(),
                         newcomer,
+                        %why,
                         "would evict this user, if the mode were not observe"
                     );
                     "would-evict"
