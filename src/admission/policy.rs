@@ -146,6 +146,16 @@ impl Protection {
     }
 }
 
+impl Protection {
+    /// Whether it also keeps an operator from deleting the user by hand, rather than only the policy from choosing it.
+    pub fn binds_operators(self) -> bool {
+        matches!(
+            self,
+            Self::Unlisted | Self::NotEvictable | Self::Pattern | Self::Hand
+        )
+    }
+}
+
 impl fmt::Display for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.token())

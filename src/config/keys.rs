@@ -121,6 +121,7 @@ pub(super) const KEYS: &[Key] = &[
     text("tenants.*.settle_timeout", TIMEOUT, "20s", "How long a deletion may take to show in listUsers."),
     text("tenants.*.admission_timeout", TIMEOUT, "30s", "For a registration, its wait in the queue included; past it, forwarded as it is, or 503 if still queued."),
     count("tenants.*.queue_max", 1, 100_000, 64, "Registrations that may wait at once; further ones get 503."),
+    text("tenants.*.replay_window", PAUSE, "2m", "How long a reply is kept whose caller left before it got it; 0s: not at all."),
 
     text("tenants.*.eviction.mode", OneOf(MODES), "enforce", "enforce; on-limit-error: only after SnapTrade refused; observe: decide but delete nobody; off."),
     list("tenants.*.eviction.order", &["oldest"], "Who goes first, by keys compared in turn: oldest, least-recently-active, never-active, least-active, no-connections, broken-connections."),

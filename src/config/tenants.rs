@@ -49,6 +49,7 @@ fn tenant(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool) ->
     let signature_max_age = reader.span("tenants.*.signature_max_age");
     let manage_timeout = reader.span("tenants.*.manage_timeout");
     let queue_max = reader.count("tenants.*.queue_max");
+    let replay_window = reader.span("tenants.*.replay_window");
     Some(Tenant {
         name: Arc::from(name),
         client_id: client_id?,
@@ -58,6 +59,7 @@ fn tenant(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool) ->
         signature_max_age,
         manage_timeout,
         queue_max,
+        replay_window,
     })
 }
 
