@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::roster::Roster;
 use crate::admission::{Reason, Terms};
 use crate::config::Tenant;
+use crate::registry::Registry;
 use crate::snaptrade::proof::{self, Proven, RegistrationView, Unproven};
 use crate::snaptrade::signature::SigningKey;
 use crate::telemetry::metrics::Metrics;
@@ -148,6 +149,7 @@ pub struct Means {
     pub origin: String,
     pub forwarder: Forwarder,
     pub metrics: Arc<Metrics>,
+    pub registry: Arc<Registry>,
     /// Cancelled when the program is asked to stop.
     pub stopping: CancellationToken,
     /// The control runtime, so that an admission outlives the connection that brought it.
