@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::activity::{Tally, Teller};
 use crate::admission::policy::Mode;
 use crate::config::{Config, Tenant};
 use crate::guard::{Guard, Means};
@@ -32,6 +33,9 @@ use crate::upstream::{manage, tls};
 /// For the calls to the ops plane that are still open when all else is done.
 const OPS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// For the registry to be told of the last calls, once all are answered.
+const LAST_CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A sidecar whose ports are bound and which has not begun to answer.
 #[derive(Debug)]
 pub struct App {
@@ -43,6 +47,7 @@ pub struct App {
     guards: Vec<Arc<Guard>>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    registry: Arc<Registry>,
     /// Cancelled on the first signal: from then on nobody is evicted.
     stopping: CancellationToken,
     admissions: TaskTracker,
@@ -113,13 +118,14 @@ impl App {
             .iter()
             .map(|tenant| (&*tenant.name, tenant.terms.max_users));
         let metrics = Arc::new(Metrics::new(limits));
+        let registry = Arc::new(Registry::memory());
         let (stopping, admissions) = (CancellationToken::new(), TaskTracker::new());
         let means = Means {
             http,
             origin: config.proxy.upstream.to_string(),
             forwarder: Forwarder::new(&config.proxy, tls.clone()),
             metrics: Arc::clone(&metrics),
-            registry: Arc::new(Registry::memory()),
+            registry: Arc::clone(&registry),
             replica: replica().into(),
             stopping: stopping.clone(),
             runtime: Handle::current(),
@@ -136,6 +142,7 @@ impl App {
             guards,
             health: Arc::new(Health::new()),
             metrics,
+            registry,
             stopping,
             admissions,
         })
@@ -151,6 +158,11 @@ impl App {
         self.ops_addr
     }
 
+    /// What the sidecar remembers.
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
+
     /// Answers until `shutdown` completes, then drains: not ready but still accepting for `drain_delay`, then for at
     /// most `drain_timeout` until what is under way has been answered. Evicts nobody once `shutdown` completed.
     ///
@@ -160,7 +172,10 @@ impl App {
         let (closing, ops_closing) = (CancellationToken::new(), CancellationToken::new());
         // However this ends, the workers end with it.
         let _close = closing.clone().drop_guard();
-        let proxy = self.proxy();
+        let teller = Teller::new(Arc::clone(&self.registry), Arc::clone(&self.metrics));
+        let proxy = self.proxy(teller.tally());
+        let last_call = CancellationToken::new();
+        let teller = tokio::spawn(teller.run(last_call.clone()));
         let limits = Limits::from(&self.config.proxy);
         let workers = self
             .listeners
@@ -211,6 +226,10 @@ impl App {
             let count = self.admissions.len();
             tracing::error!(count, "left registrations unfinished after drain_timeout");
         }
+        last_call.cancel();
+        if tokio::time::timeout(LAST_CALL_TIMEOUT, teller).await.is_err() {
+            tracing::warn!("the registry did not take in time which users were active last; that is lost");
+        }
         ops_closing.cancel();
         if tokio::time::timeout(OPS_DRAIN_TIMEOUT, ops).await.is_err() {
             tracing::warn!("cut calls to the ops plane that were still open");
@@ -220,10 +239,10 @@ impl App {
     }
 
     /// What each worker makes its own proxy with, and with it its own connections to the upstream.
-    fn proxy(&self) -> impl Fn() -> Proxy + Clone + Send + 'static {
+    fn proxy(&self, tally: Arc<Tally>) -> impl Fn() -> Proxy + Clone + Send + 'static {
         let config = self.config.proxy.clone();
         let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.metrics));
-        let shared = Arc::new(Shared::new(&self.guards, health, metrics, &config));
+        let shared = Arc::new(Shared::new(&self.guards, health, metrics, tally, &config));
         let tls = self.tls.clone();
         move || Proxy::new(Arc::clone(&shared), Forwarder::new(&config, tls.clone()))
     }

@@ -13,6 +13,7 @@
 //! - [`config`]: what the program was told, validated.
 //! - [`telemetry`]: what it tells its operator: log, metrics and health.
 //! - [`registry`]: what it remembers: users, the journal, and whose turn it is among replicas.
+//! - [`activity`]: which users are active, as the calls tell that pass through.
 //! - [`upstream`]: towards SnapTrade: the calls that are forwarded, and the sidecar's own.
 //! - [`guard`]: performs admissions, a tenant's one after the other; the only place that deletes users.
 //! - [`proxy`]: the data plane's requests: passed through, or handed to a guard.
@@ -33,6 +34,8 @@ pub mod config;
 pub mod telemetry;
 
 pub mod registry;
+
+pub mod activity;
 
 pub mod upstream;
 

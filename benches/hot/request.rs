@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use snaptrade_sidecar::activity::Teller;
 use snaptrade_sidecar::config::{self, Config, Sources, Tenant};
 use snaptrade_sidecar::guard::{Guard, Means};
 use snaptrade_sidecar::proxy::{Proxy, Shared};
@@ -94,13 +95,14 @@ fn config(upstream: SocketAddr) -> Config {
 /// As the composition root makes it.
 fn proxy(config: &Config, metrics: &Arc<Metrics>) -> Proxy {
     let tls = tls::client_config(None).unwrap();
+    let registry = Arc::new(Registry::memory());
     let forwarder = Forwarder::new(&config.proxy, tls.clone());
     let means = Means {
         http: manage::client(tls, config.proxy.connect_timeout).unwrap(),
         origin: config.proxy.upstream.to_string(),
         forwarder: forwarder.clone(),
         metrics: Arc::clone(metrics),
-        registry: Arc::new(Registry::memory()),
+        registry: Arc::clone(&registry),
         replica: "bench".into(),
         stopping: CancellationToken::new(),
         runtime: Handle::current(),
@@ -109,7 +111,8 @@ fn proxy(config: &Config, metrics: &Arc<Metrics>) -> Proxy {
     let guard = |tenant: &Tenant| Arc::new(Guard::new(tenant.clone(), means.clone()));
     let guards: Vec<_> = config.tenants.iter().map(guard).collect();
     let health = Arc::new(Health::new());
-    let shared = Shared::new(&guards, health, Arc::clone(metrics), &config.proxy);
+    let tally = Teller::new(registry, Arc::clone(metrics)).tally();
+    let shared = Shared::new(&guards, health, Arc::clone(metrics), tally, &config.proxy);
     Proxy::new(Arc::new(shared), forwarder)
 }
 

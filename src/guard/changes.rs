@@ -33,17 +33,23 @@ impl Guard {
         Doubt { guard: self }
     }
 
-    /// Takes in what happened beside the admission. Either way the list is asked for anew before anybody is deleted.
-    pub(super) fn note_changes(&self, roster: &mut Roster, now: Instant) {
+    /// Takes in what happened beside the admission. The list is then asked for anew before anybody is deleted.
+    pub(super) async fn note_changes(&self, roster: &mut Roster) {
+        let now = Instant::now();
         if self.in_doubt.swap(false, Ordering::AcqRel) {
             roster.doubt(now);
         }
-        for (user, at) in std::mem::take(&mut *lock(&self.departures)) {
+        let departures = std::mem::take(&mut *lock(&self.departures));
+        for (user, at) in &departures {
             // By now every list says so.
-            if now.saturating_duration_since(at) < self.tenant.terms.settle_timeout {
-                roster.removed(&user, at);
+            if now.saturating_duration_since(*at) < self.tenant.terms.settle_timeout {
+                roster.removed(user, *at);
                 roster.doubt(now);
             }
+        }
+        let departed: Vec<UserId> = departures.into_iter().map(|(user, _)| user).collect();
+        if !departed.is_empty() {
+            self.forget(&departed).await;
         }
     }
 }

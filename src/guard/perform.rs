@@ -60,8 +60,8 @@ impl Guard {
                 knows: book.is_open(),
                 clock: now(),
             };
+            self.note_changes(roster).await;
             let now = Instant::now();
-            self.note_changes(roster, now);
             let is_list = matches!(event, Event::Listed(_));
             let is_news = is_list || matches!(event, Event::Replied(_));
             let step = admission.on(event, now, here, &terms, roster);

@@ -8,6 +8,7 @@ pub mod outcome;
 pub mod replies;
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,6 +19,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
+use crate::activity::{Notes, Tally};
 use crate::admission::policy::Mode;
 use crate::guard::{Guard, Registration};
 use crate::snaptrade::proof::RegistrationView;
@@ -25,7 +27,7 @@ use crate::snaptrade::query;
 use crate::snaptrade::route::Route;
 use crate::telemetry::chain;
 use crate::telemetry::health::Health;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Place};
 use crate::types::{Timestamp, UserId};
 use crate::upstream::body::{ReplyBody, RequestBody, has_other_coding};
 use crate::upstream::error::UpstreamError;
@@ -41,12 +43,31 @@ const STRANGERS_MAX: usize = 100;
 /// The metric label of a request that names none of our client ids.
 const NO_TENANT: &str = "unknown";
 
+/// A tenant as a request meets it: found once, so that nothing is looked up for it again.
+#[derive(Debug)]
+struct Tenant {
+    guard: Arc<Guard>,
+    counted_at: Place,
+}
+
+/// Who a call is for.
+struct Whose<'s> {
+    /// The one whose client id the query names.
+    tenant: Option<&'s Tenant>,
+    /// The bytes of the query that are the raw id of its one user.
+    user: Option<Range<usize>>,
+}
+
 /// What all workers share.
 #[derive(Debug)]
 pub struct Shared {
-    guards: HashMap<Box<str>, Arc<Guard>>,
+    /// By client id.
+    tenants: HashMap<Box<str>, Tenant>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    /// Where the requests of no tenant are counted.
+    nowhere: Place,
+    tally: Arc<Tally>,
     body_idle_timeout: Duration,
     health_paths: bool,
     /// Client ids that registrations came under and no tenant has.
@@ -58,15 +79,22 @@ impl Shared {
         guards: &[Arc<Guard>],
         health: Arc<Health>,
         metrics: Arc<Metrics>,
+        tally: Arc<Tally>,
         config: &crate::config::Proxy,
     ) -> Self {
-        let guards = guards
+        let tenant = |guard: &Arc<Guard>| Tenant {
+            guard: Arc::clone(guard),
+            counted_at: metrics.place(guard.tenant()),
+        };
+        let tenants = guards
             .iter()
-            .map(|guard| (guard.client_id().into(), Arc::clone(guard)));
+            .map(|guard| (guard.client_id().into(), tenant(guard)));
         Self {
-            guards: guards.collect(),
+            tenants: tenants.collect(),
             health,
+            nowhere: metrics.place(NO_TENANT),
             metrics,
+            tally,
             body_idle_timeout: config.body_idle_timeout,
             health_paths: config.health_paths,
             strangers: Mutex::default(),
@@ -91,11 +119,21 @@ impl Shared {
         }
     }
 
-    /// The guard of the tenant whose client id the query names.
-    fn guard_of(&self, query: Option<&str>) -> Option<&Arc<Guard>> {
-        query::every(query?, "clientId")
-            .filter_map(query::decode)
-            .find_map(|client_id| self.guards.get(client_id.as_ref()))
+    /// Who a query says that its call is for. All in one pass, since every request is looked at.
+    fn whose(&self, query: Option<&str>) -> Whose<'_> {
+        let (mut tenant, mut user, mut users) = (None, 0..0, 0);
+        for parameter in query::parameters(query.unwrap_or_default()) {
+            if tenant.is_none() && parameter.is("clientId") {
+                let client_id = query::decode(parameter.value);
+                tenant = client_id.and_then(|client_id| self.tenants.get(client_id.as_ref()));
+            } else if parameter.is("userId") {
+                user = parameter.value_at..parameter.value_at + parameter.value.len();
+                users += 1;
+            }
+        }
+        // With two, nobody knows which SnapTrade takes.
+        let user = (users == 1).then_some(user);
+        Whose { tenant, user }
     }
 }
 
@@ -107,11 +145,16 @@ type Passed = (Response<ReplyBody>, Duration);
 pub struct Proxy {
     shared: Arc<Shared>,
     forwarder: Forwarder,
+    notes: Notes,
 }
 
 impl Proxy {
     pub fn new(shared: Arc<Shared>, forwarder: Forwarder) -> Self {
-        Self { shared, forwarder }
+        Self {
+            notes: shared.tally.notes(),
+            shared,
+            forwarder,
+        }
     }
 
     /// Answers one request.
@@ -124,28 +167,38 @@ impl Proxy {
         // Copied only for a line that is wanted.
         let told = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (request.method().clone(), request.uri().path().to_owned()));
-        let guard = self.shared.guard_of(request.uri().query()).cloned();
-        if guard.is_none() && route == Route::Register {
+        let Whose { tenant, user } = self.shared.whose(request.uri().query());
+        if tenant.is_none() && route == Route::Register {
             self.shared.warn_of_stranger(request.uri().query());
         }
-        let (reply, took) = match (route, &guard) {
+        let (reply, took) = match (route, tenant) {
             // In boxes, so that what is rare takes no room in what is moved for every request.
-            (Route::Register, Some(guard)) => {
-                let reply = Box::pin(self.register(request, guard, arrived)).await;
+            (Route::Register, Some(tenant)) => {
+                let reply = Box::pin(self.register(request, &tenant.guard, arrived)).await;
                 (reply, arrived.elapsed())
             }
-            (Route::DeleteUser, Some(guard)) => Box::pin(self.delete(request, guard, arrived)).await,
-            (Route::ResetSecret, Some(guard)) => Box::pin(self.reset_secret(request, guard, arrived)).await,
+            (Route::DeleteUser, Some(tenant)) => Box::pin(self.delete(request, &tenant.guard, arrived)).await,
             _ => {
+                let user = user.filter(|_| tenant.is_some() && may_be_activity(route, request.method()));
+                // What is sent is gone; to copy this costs a count.
+                let user = user.and_then(|user| Some((user, request.uri().path_and_query()?.clone())));
                 let mut request = streaming(request, self.shared.body_idle_timeout);
-                self.pass(&mut request, route, arrived).await
+                let passed = self.pass(&mut request, route, arrived).await;
+                if passed.0.status().is_success()
+                    && let (Some(tenant), Some((user, target))) = (tenant, user)
+                {
+                    let user = target.query().and_then(|query| query.get(user));
+                    self.note_activity(tenant, route, user.unwrap_or_default(), arrived + passed.1);
+                }
+                passed
             }
         };
-        let tenant = guard.as_ref().map_or(NO_TENANT, |guard| guard.tenant());
+        let counted_at = tenant.map_or(self.shared.nowhere, |tenant| tenant.counted_at);
         let status = reply.status().as_u16();
-        self.shared.metrics.request(tenant, route, status, took);
+        self.shared.metrics.request(counted_at, route, status, took);
         if let Some((method, path)) = told {
             let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            let tenant = tenant.map_or(NO_TENANT, |tenant| tenant.guard.tenant());
             tracing::debug!(tenant, %method, path, status, took_us, "request");
         }
         reply
@@ -185,6 +238,16 @@ impl Proxy {
         (reply, took)
     }
 
+    /// `SnapTrade` took a call for the user of this raw id.
+    fn note_activity(&self, tenant: &Tenant, route: Route, user: &str, at: Instant) {
+        if let Some(user) = query::decode(user).filter(|user| !user.is_empty()) {
+            self.notes.called(tenant.guard.tenant(), &user, at);
+            if route == Route::ResetSecret {
+                tenant.guard.new_secret(&UserId::new(user));
+            }
+        }
+    }
+
     fn failed(&self, error: &UpstreamError, route: Route) -> Response<ReplyBody> {
         let problem = Problem::from(error);
         if problem == Problem::BadTarget {
@@ -204,18 +267,8 @@ impl Proxy {
         let _doubt = guard.doubt();
         let passed = self.pass(&mut request, Route::DeleteUser, arrived).await;
         if let Some(user) = user.filter(|_| passed.0.status().is_success()) {
+            self.shared.tally.departed(guard.tenant(), user.clone());
             guard.departed(user);
-        }
-        passed
-    }
-
-    /// A new secret by the application itself.
-    async fn reset_secret(&self, request: Request<Incoming>, guard: &Guard, arrived: Instant) -> Passed {
-        let user = user_of(&request);
-        let mut request = streaming(request, self.shared.body_idle_timeout);
-        let passed = self.pass(&mut request, Route::ResetSecret, arrived).await;
-        if let Some(user) = user {
-            guard.new_secret(&user);
         }
         passed
     }
@@ -287,6 +340,12 @@ fn user_of(request: &Request<Incoming>) -> Option<UserId> {
 
 fn streaming(request: Request<Incoming>, idle: Duration) -> Request<RequestBody> {
     request.map(|body| RequestBody::streaming(body, idle))
+}
+
+/// Whether a call tells of a user's activity if `SnapTrade` accepts it: not those that are about the users, and not those
+/// that it answers without looking at a signature, or anybody could make a user look active.
+fn may_be_activity(route: Route, method: &Method) -> bool {
+    matches!(route, Route::Other | Route::ResetSecret) && !matches!(*method, Method::HEAD | Method::OPTIONS)
 }
 
 /// The one `Signature`; with two, nobody knows which the upstream would read.

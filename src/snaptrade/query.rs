@@ -40,9 +40,50 @@ pub fn unique<'q>(query: &'q str, name: &str) -> Result<Option<&'q str>, Duplica
     Ok(found)
 }
 
-/// The raw values of all parameters of this name.
-pub fn every<'q>(query: &'q str, name: &str) -> impl Iterator<Item = &'q str> {
-    values(query, name).map(|(_, value)| value)
+/// One parameter as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameter<'q> {
+    name: &'q str,
+    pub value: &'q str,
+    /// Where the value begins, in bytes of the query.
+    pub value_at: usize,
+}
+
+impl Parameter<'_> {
+    /// Whether the name, decoded, is this one, which has nothing to encode. Most are as they are, or too short for it.
+    pub fn is(&self, name: &str) -> bool {
+        let raw = self.name;
+        raw == name
+            || raw.len() > name.len()
+                && raw.bytes().any(|byte| byte == b'%')
+                && decode(raw).is_some_and(|raw| raw == name)
+    }
+}
+
+/// All parameters, for who looks for several. Every request is looked at, so that this finds both separators in one pass.
+pub fn parameters(query: &str) -> impl Iterator<Item = Parameter<'_>> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let rest = query.as_bytes().get(next..)?;
+        let (mut name_length, mut length) = (None, rest.len());
+        for (place, byte) in rest.iter().enumerate() {
+            if *byte == b'&' {
+                length = place;
+                break;
+            }
+            if *byte == b'=' && name_length.is_none() {
+                name_length = Some(place);
+            }
+        }
+        let (start, end) = (next, next + length);
+        next = end + 1;
+        let value_at = name_length.map_or(end, |length| start + length + 1);
+        Some(Parameter {
+            name: &query[start..name_length.map_or(end, |length| start + length)],
+            value: &query[value_at..end],
+            value_at,
+        })
+    })
 }
 
 /// The query with the value of its first `timestamp` replaced; unchanged if it has none.
@@ -75,19 +116,8 @@ pub fn decode(raw: &str) -> Option<Cow<'_, str>> {
 
 /// The raw values of `name`, each with its byte offset.
 fn values<'q, 'n>(query: &'q str, name: &'n str) -> impl Iterator<Item = (usize, &'q str)> + use<'q, 'n> {
-    let mut start = 0;
-    query.split('&').filter_map(move |pair| {
-        let at = start;
-        start += pair.len() + 1;
-        let (raw, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value_at = at + (raw.len() + 1).min(pair.len());
-        is_name(raw, name).then_some((value_at, value))
-    })
-}
-
-/// Whether `raw`, decoded, is `name`, which has nothing to encode. Most names are as they are, or are too short for it.
-fn is_name(raw: &str, name: &str) -> bool {
-    raw == name || raw.len() > name.len() && raw.contains('%') && decode(raw).is_some_and(|raw| raw == name)
+    let named = parameters(query).filter(move |parameter| parameter.is(name));
+    named.map(|parameter| (parameter.value_at, parameter.value))
 }
 
 #[cfg(test)]

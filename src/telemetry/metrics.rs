@@ -5,6 +5,7 @@ mod exposition;
 mod labels;
 mod process;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -38,8 +39,11 @@ pub const MANAGEMENT_OUTCOMES: [&str; 2] = ["ok", "error"];
 
 /// The tenant label of requests that belong to none.
 const UNKNOWN: &str = "unknown";
-/// The statuses that HTTP gives a meaning to; others are counted too, only more slowly.
-const STATUSES: std::ops::Range<u16> = 100..600;
+/// The statuses that SnapTrade and this proxy answer with; others are counted too, only more slowly. There may be thousands
+/// of tenants, and each has room for these.
+const STATUSES: [u16; 16] = [
+    200, 201, 202, 204, 304, 400, 401, 402, 403, 404, 422, 429, 500, 502, 503, 504,
+];
 /// Seconds. A pass-through call takes a round trip, 50 ms to some seconds; 60 s is the response timeout's default.
 const CALL_BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
@@ -57,6 +61,7 @@ pub struct Metrics {
     registry: Registry,
     /// The configured ones, then `unknown`.
     tenants: Vec<Tenant>,
+    places: HashMap<Arc<str>, Place>,
     requests: Family<labels::Request, Counter>,
     /// By route, like the next: handles, so that a request looks nothing up.
     request_duration: [Histogram; ROUTES.len()],
@@ -71,14 +76,19 @@ pub struct Metrics {
     management_calls: Family<labels::Management, Counter>,
     rate_limit_remaining: Family<labels::Tenant, Level>,
     clock_skew: Family<labels::Process, Decimal>,
+    activity_dropped: Counter,
     connections_open: Arc<AtomicUsize>,
 }
 
-/// A tenant's name, and its request counters by route and status, made when first needed.
+/// Where a tenant's requests are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(usize);
+
+/// A tenant's name, and its request counters by route and common status, made when first needed.
 #[derive(Debug)]
 struct Tenant {
     name: Arc<str>,
-    requests: Box<[OnceLock<Counter>]>,
+    requests: [[OnceLock<Counter>; STATUSES.len()]; ROUTES.len()],
 }
 
 impl Metrics {
@@ -122,6 +132,12 @@ impl Metrics {
                 "SnapTrade's clock minus ours",
                 Family::default(),
             ),
+            activity_dropped: register(
+                own,
+                "activity_dropped",
+                "Calls whose user was not noted as active",
+            ),
+            places: places(&names),
             tenants: names
                 .into_iter()
                 .chain([UNKNOWN.into()])
@@ -134,14 +150,20 @@ impl Metrics {
         metrics
     }
 
-    /// A request on the data plane, when its reply is through. `tenant` is `unknown` where there is none.
-    pub fn request(&self, tenant: &str, route: Route, status: u16, took: Duration) {
-        let tenant = self.tenant(tenant);
-        match tenant.requests.get(place(route, status)) {
-            Some(counter) if STATUSES.contains(&status) => counter
+    /// Where to count the requests of this tenant; one that is not configured, or none, is `unknown`.
+    pub fn place(&self, tenant: &str) -> Place {
+        let unknown = Place(self.tenants.len() - 1);
+        self.places.get(tenant).copied().unwrap_or(unknown)
+    }
+
+    /// A request on the data plane, when its reply is through.
+    pub fn request(&self, tenant: Place, route: Route, status: u16, took: Duration) {
+        let tenant = &self.tenants[tenant.0];
+        match STATUSES.iter().position(|common| *common == status) {
+            Some(place) => tenant.requests[route as usize][place]
                 .get_or_init(|| self.requests.get_or_create_owned(&tenant.labels(route, status)))
                 .inc(),
-            _ => self.requests.get_or_create(&tenant.labels(route, status)).inc(),
+            None => self.requests.get_or_create(&tenant.labels(route, status)).inc(),
         };
         self.request_duration[route as usize].observe(took.as_secs_f64());
     }
@@ -211,6 +233,11 @@ impl Metrics {
         self.clock_skew.get_or_create(&labels::Process {}).set(seconds);
     }
 
+    /// Calls whose user could not be noted as active, since too many were.
+    pub fn activity_dropped(&self, calls: u64) {
+        self.activity_dropped.inc_by(calls);
+    }
+
     /// The number of open connections of the data plane; whoever opens and closes them counts here.
     pub fn connections_open(&self) -> Arc<AtomicUsize> {
         self.connections_open.clone()
@@ -255,10 +282,8 @@ impl Metrics {
         }
     }
 
-    /// Tenants are few, so comparing names costs less than hashing one. The last is `unknown`.
     fn tenant(&self, name: &str) -> &Tenant {
-        let known = self.tenants.iter().position(|tenant| &*tenant.name == name);
-        &self.tenants[known.unwrap_or(self.tenants.len() - 1)]
+        &self.tenants[self.place(name).0]
     }
 
     fn only(&self, tenant: &str) -> labels::Tenant {
@@ -274,8 +299,7 @@ impl Metrics {
 
 impl Tenant {
     fn new(name: Arc<str>) -> Self {
-        let places = ROUTES.len() * STATUSES.len();
-        let requests = (0..places).map(|_| OnceLock::new()).collect();
+        let requests = Default::default();
         Self { name, requests }
     }
 
@@ -289,9 +313,9 @@ impl Tenant {
     }
 }
 
-/// Where a tenant keeps the counter of this route and a status of [`STATUSES`].
-fn place(route: Route, status: u16) -> usize {
-    route as usize * STATUSES.len() + usize::from(status.saturating_sub(STATUSES.start))
+fn places(names: &[Arc<str>]) -> HashMap<Arc<str>, Place> {
+    let places = (0..).map(Place);
+    names.iter().cloned().zip(places).collect()
 }
 
 fn build() -> labels::Build {

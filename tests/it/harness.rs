@@ -1,12 +1,14 @@
 //! Starts a simulator and a sidecar on ports that the system chose, and speaks to them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use snaptrade_sidecar::app::{App, BuildError};
 use snaptrade_sidecar::config::{self, Sources};
+use snaptrade_sidecar::registry::Registry;
 use snaptrade_sidecar::simulator::{Call, CallKind, Dialect, Options, Simulator, sign};
 use snaptrade_sidecar::upstream::{manage, tls};
 use tokio::sync::oneshot;
@@ -25,6 +27,7 @@ pub(crate) struct Harness {
     pub(crate) proxy: SocketAddr,
     pub(crate) ops: SocketAddr,
     pub(crate) http: reqwest::Client,
+    pub(crate) registry: Arc<Registry>,
     sidecar: Sidecar,
 }
 
@@ -32,6 +35,7 @@ pub(crate) struct Harness {
 pub(crate) struct Sidecar {
     pub(crate) proxy: SocketAddr,
     pub(crate) ops: SocketAddr,
+    pub(crate) registry: Arc<Registry>,
     tenants: usize,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), BuildError>>,
@@ -60,6 +64,7 @@ impl Sidecar {
         let tenants = loaded.config.tenants.len();
         let app = App::build(loaded.config).await.unwrap();
         let (proxy, ops) = (app.proxy_addr(), app.ops_addr());
+        let registry = app.registry();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app.run(async {
             let _ = stopped.await;
@@ -67,6 +72,7 @@ impl Sidecar {
         Self {
             proxy,
             ops,
+            registry,
             tenants,
             stop,
             running,
@@ -136,6 +142,7 @@ impl Harness {
             proxy: sidecar.proxy,
             ops: sidecar.ops,
             http: client(),
+            registry: Arc::clone(&sidecar.registry),
             sidecar,
         };
         // The first look at each tenant's users, which is no part of any story told here.

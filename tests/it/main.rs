@@ -6,6 +6,7 @@
     reason = "helpers of tests may fail like tests; clippy exempts only what is marked #[test] itself"
 )]
 
+mod activity;
 mod between;
 mod commands;
 mod connections;

@@ -19,11 +19,11 @@ fn assert_lines(text: &str, lines: &[&str]) {
 fn requests_are_counted_by_tenant_route_and_status() {
     let metrics = metrics();
     let took = Duration::from_millis(30);
-    metrics.request("default", Route::Register, 200, took);
-    metrics.request("default", Route::Register, 200, took);
-    metrics.request("default", Route::Other, 599, took);
-    metrics.request("nobody's", Route::Other, 999, took);
-    metrics.request("unknown", Route::Other, 99, took);
+    metrics.request(metrics.place("default"), Route::Register, 200, took);
+    metrics.request(metrics.place("default"), Route::Register, 200, took);
+    metrics.request(metrics.place("default"), Route::Other, 599, took);
+    metrics.request(metrics.place("nobody's"), Route::Other, 999, took);
+    metrics.request(metrics.place("unknown"), Route::Other, 99, took);
     assert_lines(
         &metrics.encode(Format::OpenMetrics),
         &[
@@ -101,7 +101,7 @@ fn levels_are_set_and_counts_grow() {
 #[test]
 fn both_formats_carry_the_same_samples() {
     let metrics = metrics();
-    metrics.request("default", Route::ApiStatus, 200, Duration::ZERO);
+    metrics.request(metrics.place("default"), Route::ApiStatus, 200, Duration::ZERO);
     let [openmetrics, classic] =
         [Format::OpenMetrics, Format::Prometheus].map(|format| metrics.encode(format));
     assert!(openmetrics.ends_with("# EOF\n"));

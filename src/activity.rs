@@ -1,0 +1,274 @@
+//! Which users are active, as the calls tell that pass through.
+//!
+//! Each worker notes them in a map of its own, so that no call waits for another. A task on the control runtime gathers
+//! what the workers noted and tells the registry every few seconds. A registry that fails costs activity, never a call
+//! (R14).
+//!
+//! - [`Tally`]: what the workers note in.
+//! - [`Teller`]: the task.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::registry::{Activity, Registry, RegistryError};
+use crate::telemetry::metrics::Metrics;
+use crate::types::{Millis, UserId};
+
+/// From one telling to the next.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Users that a worker notes between two gatherings; and those that wait while the registry fails.
+const USERS_MAX: usize = 100_000;
+/// The bytes of their ids, since an id may be as long as a request's target.
+const ID_BYTES_MAX: usize = 16 << 20;
+/// Users that the registry is told of in one call.
+const BATCH_MAX: usize = 1_000;
+/// Deletions by the application that wait to be told. Those beyond are not: the next list of users tells of them.
+const DEPARTURES_MAX: usize = 1_024;
+
+/// A user's calls since they were last gathered.
+#[derive(Clone, Copy, Debug)]
+struct Calls {
+    last: Instant,
+    count: u64,
+}
+
+/// Users and their calls, bounded.
+#[derive(Debug, Default)]
+struct Noted {
+    tenants: HashMap<Arc<str>, HashMap<UserId, Calls>>,
+    users: usize,
+    id_bytes: usize,
+    /// Calls of users for whom there was no room.
+    dropped: u64,
+}
+
+impl Noted {
+    fn note(&mut self, tenant: &str, user: &str, calls: Calls) {
+        let users = self.tenants.get_mut(tenant);
+        if let Some(known) = users.and_then(|users| users.get_mut(user)) {
+            known.last = known.last.max(calls.last);
+            known.count += calls.count;
+        } else if self.users < USERS_MAX && self.id_bytes + user.len() <= ID_BYTES_MAX {
+            self.users += 1;
+            self.id_bytes += user.len();
+            let users = self.tenants.entry(tenant.into()).or_default();
+            users.insert(UserId::new(user), calls);
+        } else {
+            self.dropped += calls.count;
+        }
+    }
+
+    fn forget(&mut self, tenant: &str, user: &UserId) {
+        let users = self.tenants.get_mut(tenant);
+        if users.and_then(|users| users.remove(user)).is_some() {
+            self.users -= 1;
+            self.id_bytes -= user.as_str().len();
+        }
+    }
+
+    fn into_all(self) -> impl Iterator<Item = (Arc<str>, UserId, Calls)> {
+        self.tenants.into_iter().flat_map(|(tenant, users)| {
+            let of_tenant = move |(user, calls)| (Arc::clone(&tenant), user, calls);
+            users.into_iter().map(of_tenant)
+        })
+    }
+}
+
+/// What one worker notes. Only the [`Teller`] looks in from elsewhere, and briefly.
+#[derive(Clone, Debug, Default)]
+pub struct Notes(Arc<Mutex<Noted>>);
+
+impl Notes {
+    /// A call for this user was answered with 2xx at `at`.
+    pub fn called(&self, tenant: &str, user: &str, at: Instant) {
+        let calls = Calls { last: at, count: 1 };
+        self.noted().note(tenant, user, calls);
+    }
+
+    /// What is protected here is whole at every moment, so that a panic elsewhere does not spoil it.
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct Departure {
+    tenant: Arc<str>,
+    user: UserId,
+}
+
+/// Where the workers note, all of them.
+#[derive(Debug)]
+pub struct Tally {
+    workers: Mutex<Vec<Notes>>,
+    departures: mpsc::Sender<Departure>,
+}
+
+impl Tally {
+    /// For one more worker to note in.
+    pub fn notes(&self) -> Notes {
+        let notes = Notes::default();
+        self.workers().push(notes.clone());
+        notes
+    }
+
+    /// The application deleted this user itself, and `SnapTrade` accepted it.
+    pub fn departed(&self, tenant: &str, user: UserId) {
+        let tenant = tenant.into();
+        let _ = self.departures.try_send(Departure { tenant, user });
+    }
+
+    fn workers(&self) -> MutexGuard<'_, Vec<Notes>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the registry.
+#[derive(Debug)]
+pub struct Teller {
+    tally: Arc<Tally>,
+    departures: mpsc::Receiver<Departure>,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    /// What the registry is yet to be told.
+    pending: Noted,
+    is_failing: bool,
+    has_told_of_dropped: bool,
+}
+
+impl Teller {
+    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
+        let (sender, departures) = mpsc::channel(DEPARTURES_MAX);
+        let tally = Tally {
+            workers: Mutex::default(),
+            departures: sender,
+        };
+        Self {
+            tally: Arc::new(tally),
+            departures,
+            registry,
+            metrics,
+            pending: Noted::default(),
+            is_failing: false,
+            has_told_of_dropped: false,
+        }
+    }
+
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
+    }
+
+    /// Tells until `stop`, and then what is left, once.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                // At once: told late, it might make a user be forgotten that was registered again meanwhile.
+                Some(departure) = self.departures.recv() => self.part(&departure).await,
+                _ = ticks.tick() => self.flush().await,
+            }
+        }
+        while let Ok(departure) = self.departures.try_recv() {
+            self.part(&departure).await;
+        }
+        self.flush().await;
+    }
+
+    async fn flush(&mut self) {
+        self.gather().await;
+        self.tell().await;
+    }
+
+    async fn gather(&mut self) {
+        let workers = self.tally.workers().clone();
+        for worker in workers {
+            let noted = std::mem::take(&mut *worker.noted());
+            self.pending.dropped += noted.dropped;
+            for (place, (tenant, user, calls)) in noted.into_all().enumerate() {
+                self.pending.note(&tenant, user.as_str(), calls);
+                if place % BATCH_MAX == 0 {
+                    // Others share this runtime.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        let dropped = std::mem::take(&mut self.pending.dropped);
+        self.metrics.activity_dropped(dropped);
+        if dropped > 0 && !std::mem::replace(&mut self.has_told_of_dropped, true) {
+            tracing::warn!(
+                calls = dropped,
+                "more users are active than are noted at a time; some look less active than they are. The metric \
+                 activity_dropped_total counts their calls. Said once"
+            );
+        }
+    }
+
+    /// What the registry does not take is kept for the next time.
+    async fn tell(&mut self) {
+        let mut untold: Vec<_> = std::mem::take(&mut self.pending).into_all().collect();
+        while !untold.is_empty() {
+            let rest = untold.len().saturating_sub(BATCH_MAX);
+            let told = self.registry.active(&batch(&untold[rest..])).await;
+            self.note_outcome(told.as_ref().err());
+            if told.is_err() {
+                break;
+            }
+            untold.truncate(rest);
+            tokio::task::yield_now().await;
+        }
+        for (tenant, user, calls) in untold {
+            self.pending.note(&tenant, user.as_str(), calls);
+        }
+    }
+
+    fn note_outcome(&mut self, error: Option<&RegistryError>) {
+        match error {
+            Some(error) if !self.is_failing => {
+                tracing::warn!(%error, "cannot record which users are active; it is kept in memory and tried again");
+            }
+            None if self.is_failing => tracing::info!("it is recorded again which users are active"),
+            _ => {}
+        }
+        self.is_failing = error.is_some();
+    }
+
+    /// Its calls go with it, or one that is registered by the same id would inherit them.
+    async fn part(&mut self, departure: &Departure) {
+        let Departure { tenant, user } = departure;
+        for worker in &*self.tally.workers() {
+            worker.noted().forget(tenant, user);
+        }
+        self.pending.forget(tenant, user);
+        let gone = self.registry.gone(tenant, std::slice::from_ref(user)).await;
+        // Not tried again: late, it could hit one that was registered anew.
+        if let Err(error) = gone {
+            tracing::warn!(
+                %tenant,
+                %user,
+                %error,
+                "cannot record that the application deleted a user; the next list of users tells of it"
+            );
+        }
+    }
+}
+
+fn batch(noted: &[(Arc<str>, UserId, Calls)]) -> Vec<Activity> {
+    let now = Millis::from(SystemTime::now());
+    let activity = |(tenant, user, calls): &(Arc<str>, UserId, Calls)| Activity {
+        tenant: tenant.to_string(),
+        user: user.clone(),
+        last: now.minus(calls.last.elapsed()),
+        calls: calls.count,
+    };
+    noted.iter().map(activity).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+use super::*;
+use crate::admission::known::{Known, Source};
+
+const TENANT: &str = "default";
+
+/// A teller, a worker's notes, and a registry that remembers these users.
+async fn told(users: &[&str]) -> (Teller, Notes, Arc<Registry>) {
+    let registry = Arc::new(Registry::memory());
+    let users: Vec<UserId> = users.iter().map(UserId::new).collect();
+    registry.seen(TENANT, &users, Millis(1)).await.unwrap();
+    let metrics = Arc::new(Metrics::new([(TENANT, 5)]));
+    let teller = Teller::new(Arc::clone(&registry), metrics);
+    let notes = teller.tally().notes();
+    (teller, notes, registry)
+}
+
+async fn known(registry: &Registry, user: &str) -> Option<Known> {
+    let users = registry.users(TENANT).await.unwrap();
+    users
+        .into_iter()
+        .find_map(|(id, known)| (id.as_str() == user).then_some(known))
+}
+
+fn calls(count: u64) -> Calls {
+    Calls {
+        last: Instant::now(),
+        count,
+    }
+}
+
+#[tokio::test]
+async fn what_all_workers_noted_is_told_once() {
+    let (mut teller, first, registry) = told(&["a", "b"]).await;
+    let second = teller.tally().notes();
+    let now = Instant::now();
+    first.called(TENANT, "a", now);
+    first.called(TENANT, "a", now);
+    second.called(TENANT, "a", now);
+    second.called(TENANT, "stranger", now);
+    second.called("other", "b", now);
+    let before = Millis::from(SystemTime::now());
+    for _ in 0..2 {
+        teller.flush().await;
+        let a = known(&registry, "a").await.unwrap();
+        assert_eq!(a.calls, 3);
+        // Between the two clocks lie some microseconds.
+        assert!(before.since(a.last_active.unwrap()) < Duration::from_secs(5));
+        assert_eq!(known(&registry, "b").await.unwrap().last_active, None);
+        assert_eq!(known(&registry, "stranger").await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_as_old_as_it_is_and_not_as_its_telling() {
+    let (mut teller, notes, registry) = told(&["a"]).await;
+    let Some(earlier) = Instant::now().checked_sub(Duration::from_secs(40)) else {
+        panic!("the machine is younger than 40 s");
+    };
+    notes.called(TENANT, "a", earlier);
+    notes.called(TENANT, "a", earlier.checked_sub(Duration::from_secs(1)).unwrap());
+    teller.flush().await;
+    let last = known(&registry, "a").await.unwrap().last_active.unwrap();
+    let age = Millis::from(SystemTime::now()).since(last);
+    assert!(
+        (Duration::from_secs(39)..Duration::from_secs(41)).contains(&age),
+        "{age:?}"
+    );
+}
+
+#[test]
+fn beyond_the_bounds_what_is_new_is_dropped_and_counted() {
+    let mut noted = Noted::default();
+    for number in 0..=USERS_MAX {
+        noted.note(TENANT, &number.to_string(), calls(1));
+    }
+    noted.note(TENANT, "0", calls(1));
+    assert_eq!((noted.users, noted.dropped), (USERS_MAX, 1));
+    assert_eq!(noted.tenants[TENANT]["0"].count, 2);
+
+    let mut noted = Noted::default();
+    let long = "x".repeat(ID_BYTES_MAX);
+    noted.note(TENANT, &long, calls(1));
+    noted.note("other", "y", calls(3));
+    assert_eq!((noted.users, noted.dropped), (1, 3));
+    noted.forget(TENANT, &UserId::new(long));
+    noted.note("other", "y", calls(1));
+    assert_eq!((noted.users, noted.id_bytes, noted.dropped), (1, 1, 3));
+}
+
+#[tokio::test]
+async fn what_was_dropped_is_in_the_metrics() {
+    let (mut teller, notes, _registry) = told(&[]).await;
+    for number in 0..USERS_MAX + 7 {
+        notes.called(TENANT, &number.to_string(), Instant::now());
+    }
+    teller.flush().await;
+    let text = teller
+        .metrics
+        .encode(crate::telemetry::metrics::Format::Prometheus);
+    assert!(
+        text.contains("\nsnaptrade_sidecar_activity_dropped_total 7\n"),
+        "{text}"
+    );
+    // There is room again.
+    assert_eq!((teller.pending.users, notes.noted().users), (0, 0));
+}
+
+#[tokio::test]
+async fn a_departed_user_leaves_no_calls_to_one_that_comes_by_its_id() {
+    let (mut teller, notes, registry) = told(&["a", "b"]).await;
+    teller.pending.note(TENANT, "a", calls(2));
+    notes.called(TENANT, "a", Instant::now());
+    notes.called(TENANT, "b", Instant::now());
+    let departure = Departure {
+        tenant: TENANT.into(),
+        user: UserId::new("a"),
+    };
+    teller.part(&departure).await;
+    assert_eq!(known(&registry, "a").await, None);
+    let (a, at) = (UserId::new("a"), Millis(2));
+    registry.registered(TENANT, &a, at, Source::Own).await.unwrap();
+    teller.flush().await;
+    assert_eq!(known(&registry, "a").await.unwrap().calls, 0);
+    assert_eq!(known(&registry, "b").await.unwrap().calls, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_tells_every_few_seconds_and_at_the_end() {
+    let (teller, notes, registry) = told(&["a", "gone"]).await;
+    let tally = teller.tally();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(teller.run(stop.clone()));
+    tokio::time::sleep(INTERVAL / 2).await;
+    notes.called(TENANT, "a", Instant::now());
+    tokio::time::sleep(INTERVAL).await;
+    assert_eq!(known(&registry, "a").await.unwrap().calls, 1);
+    notes.called(TENANT, "a", Instant::now());
+    tally.departed(TENANT, UserId::new("gone"));
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(known(&registry, "a").await.unwrap().calls, 2);
+    assert_eq!(known(&registry, "gone").await, None);
+}
