@@ -55,22 +55,44 @@ impl People {
             .map(|place| *place as usize)
     }
 
+    /// The same, where it may be expected: to compare one id takes less time than to look it up.
+    pub(super) fn place_near(&self, id: &UserId, hints: &[u32]) -> Option<usize> {
+        let is_it = |hint: &&u32| {
+            self.users
+                .get(**hint as usize)
+                .is_some_and(|(there, _)| there == id)
+        };
+        match hints.iter().find(is_it) {
+            Some(place) => Some(*place as usize),
+            None => self.place(id),
+        }
+    }
+
     pub(super) fn at(&self, place: usize) -> &(UserId, Known) {
         &self.users[place]
     }
 
-    pub(super) fn get(&self, id: &UserId) -> Option<&Known> {
-        self.place(id).map(|place| &self.users[place].1)
+    /// Makes room for so many in all, so that what is there is not moved time and again.
+    pub(super) fn reserve(&mut self, users: usize) {
+        let more = users.saturating_sub(self.users.len());
+        self.users.reserve(more);
+        let (users, hasher) = (&self.users, &self.hasher);
+        self.index
+            .reserve(more, |place| hasher.hash_one(&users[*place as usize].0));
+    }
+
+    /// Adds a user that is not there, and says where it is.
+    pub(super) fn add(&mut self, id: &UserId, known: Known) -> usize {
+        self.users.push((id.clone(), known));
+        let place = self.users.len() - 1;
+        self.enter(place);
+        place
     }
 
     /// What is known of this user, which is `else_known` if nothing was; and whether something was.
     pub(super) fn entry(&mut self, id: &UserId, else_known: Known) -> (&mut Known, bool) {
         let found = self.place(id);
-        let place = found.unwrap_or_else(|| {
-            self.users.push((id.clone(), else_known));
-            self.enter(self.users.len() - 1);
-            self.users.len() - 1
-        });
+        let place = found.unwrap_or_else(|| self.add(id, else_known));
         (&mut self.users[place].1, found.is_some())
     }
 
@@ -99,6 +121,70 @@ impl People {
         let hash = self.hasher.hash_one(&self.users[place].0);
         if let Ok(entry) = self.index.find_entry(hash, |known| *known as usize == place) {
             entry.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::Millis;
+
+    fn known(at: i64) -> Known {
+        Known {
+            first_seen: Millis(at),
+            ..Known::default()
+        }
+    }
+
+    fn get(people: &People, id: &str) -> Option<Known> {
+        people.place(&UserId::new(id)).map(|place| people.at(place).1)
+    }
+
+    #[test]
+    fn of_an_id_that_is_there_twice_the_first_counts() {
+        let twice = [("a", 1), ("a", 2), ("b", 3), ("b", 4), ("a", 5)];
+        let people = People::new(
+            twice
+                .iter()
+                .map(|(id, at)| (UserId::new(id), known(*at)))
+                .collect(),
+        );
+        assert_eq!(people.len(), 2);
+        assert_eq!(get(&people, "a"), Some(known(1)));
+        assert!(get(&people, "b").is_some());
+    }
+
+    #[test]
+    fn a_user_takes_no_more_room_than_it_is_said_to() {
+        // A million of them with their index have to stay well under 150 MB.
+        assert!(size_of::<(UserId, Known)>() <= 80);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map(changes in proptest::collection::vec((0..20u8, any::<bool>()), 0..200)) {
+            let (mut people, mut model) = (People::default(), HashMap::new());
+            for (at, (id, removes)) in changes.into_iter().enumerate() {
+                let id = UserId::new(id.to_string());
+                if removes {
+                    people.remove(&id);
+                    model.remove(&id);
+                } else {
+                    let else_known = known(i64::try_from(at).unwrap());
+                    let (known, was_known) = people.entry(&id, else_known);
+                    prop_assert_eq!(was_known, model.contains_key(&id));
+                    prop_assert_eq!(&*known, model.entry(id).or_insert(else_known));
+                }
+                prop_assert_eq!(people.len(), model.len());
+                for (id, known) in &model {
+                    prop_assert_eq!(get(&people, id.as_str()), Some(*known));
+                }
+            }
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Roster {
     listed: Option<(Instant, Vec<UserId>)>,
     /// What is remembered, of those that no list names any more too.
     people: People,
+    /// Where the entries of the last list are among those people, as far as that still holds.
+    places: Vec<u32>,
     /// Listed and not remembered before, until somebody asks.
     newly_seen: Vec<UserId>,
     missing: HashMap<UserId, Missing>,
@@ -257,6 +259,11 @@ impl Roster {
 
     pub fn lists(&self, id: &UserId) -> bool {
         self.entries().contains(id)
+    }
+
+    /// Whether this user's deletion was sent and did not show, and the last list still named it: it may be there.
+    pub fn may_still_be(&self, id: &UserId) -> bool {
+        self.doomed.contains_key(id) && self.lingering.contains(id)
     }
 
     /// Whether an id is listed that differs in case or in white space around it at most. SnapTrade may take the two for

@@ -4,6 +4,7 @@ mod knowledge;
 mod memory;
 mod policies;
 mod roster;
+mod scale;
 
 use super::*;
 use crate::admission::policy::{Decided, Key, Patterns, Standing, UnknownAge};

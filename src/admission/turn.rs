@@ -78,11 +78,10 @@ impl Turn<'_> {
         }
         // An id that is only alike may be another user's: then SnapTrade says that there is no room, and room is made.
         let alike_counts = self.admission.limit.is_none();
-        let newcomer_listed = self
-            .admission
-            .newcomer
-            .as_ref()
-            .is_some_and(|id| self.roster.lists(id) || (alike_counts && self.roster.lists_alike(id)));
+        let newcomer_listed = self.admission.newcomer.as_ref().is_some_and(|id| {
+            let roster = &self.roster;
+            roster.lists(id) || roster.may_still_be(id) || (alike_counts && roster.lists_alike(id))
+        });
         if newcomer_listed {
             return self.give_up(Reason::AlreadyListed);
         }

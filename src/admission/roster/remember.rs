@@ -31,17 +31,30 @@ impl Roster {
         for place in self.lingering.iter().filter_map(|id| self.people.place(id)) {
             met[place] = true;
         }
+        // The next list is most likely the last one, but for a user that went.
+        let hints = std::mem::take(&mut self.places);
+        let mut expected = 0;
+        self.places.reserve(entries.len());
+        self.people.reserve(entries.len());
         for id in entries {
-            if let Some(place) = self.people.place(id) {
+            let near = &hints[expected.min(hints.len())..(expected + 2).min(hints.len())];
+            let place = self.people.place_near(id, near).inspect(|place| {
                 // Past the end are those that were met just now.
-                if let Some(met) = met.get_mut(place) {
+                if let Some(met) = met.get_mut(*place) {
                     *met = true;
                 }
+            });
+            if let Some(place) = place {
                 // The same text once, not twice.
                 *id = self.people.at(place).0.clone();
-            } else {
+            } else if !is_tombstone(id) {
                 self.first_sight(id, clock);
             }
+            let place = place.and_then(|place| u32::try_from(place).ok());
+            let skipped = usize::from(place.is_some() && near.get(1).copied() == place);
+            expected += 1 + skipped;
+            // One that is new stands at the end.
+            self.places.push(place.unwrap_or(u32::MAX));
         }
         let before = std::mem::take(&mut self.missing);
         let missing = met.iter().enumerate().filter(|(_, met)| !**met);
@@ -54,18 +67,14 @@ impl Roster {
             .collect();
     }
 
+    /// Remembers a user that was not known.
     fn first_sight(&mut self, id: &UserId, clock: Millis) {
-        if is_tombstone(id) || self.is_on_its_way(id) {
-            return;
-        }
         let first_seen = Known {
             first_seen: clock,
             ..Known::default()
         };
-        let (_, was_known) = self.people.entry(id, first_seen);
-        if !was_known {
-            self.newly_seen.push(id.clone());
-        }
+        self.people.add(id, first_seen);
+        self.newly_seen.push(id.clone());
     }
 
     /// Notes who was listed, perhaps somewhere else. It counts for protections and proves nothing else: that list was
@@ -74,7 +83,7 @@ impl Roster {
         for id in entries {
             if is_tombstone(id) {
                 self.tombstones.entry(id.clone()).or_insert(now);
-            } else {
+            } else if !self.is_on_its_way(id) && self.people.place(id).is_none() {
                 self.first_sight(id, clock);
             }
         }
@@ -119,10 +128,15 @@ impl Roster {
             first_seen: now,
             ..Known::default()
         };
-        self.bare().map(move |id| User {
-            id,
-            known: self.people.get(id).copied().unwrap_or(unknown),
-            is_listed: !self.is_unlisted(id),
+        let entries = self.entries().iter().enumerate();
+        entries.filter(|(_, id)| !is_tombstone(id)).map(move |(at, id)| {
+            let hint = self.places.get(at).map_or(&[][..], std::slice::from_ref);
+            let place = self.people.place_near(id, hint);
+            User {
+                id,
+                known: place.map_or(unknown, |place| self.people.at(place).1),
+                is_listed: !self.is_unlisted(id),
+            }
         })
     }
 }

@@ -115,6 +115,11 @@ impl Run {
                 known.calls += 1;
             }
         }
+        let others = self.world.nature.other_hands;
+        if self.dice.percent(others) {
+            // By another replica, which had the lock meanwhile.
+            self.witness.deletions.push(clock);
+        }
         self.knows = !self.dice.percent(self.world.nature.faults / 2);
         if self.knows {
             let known = self.registry.iter().map(|(id, known)| (id.clone(), *known));

@@ -264,6 +264,20 @@ fn r9_a_deletion_that_may_still_happen_is_not_sent_again_and_its_user_counts_no_
 }
 
 #[test]
+fn r4_nobody_goes_for_one_whose_deletion_may_never_have_happened() {
+    let mut bench = Bench::new();
+    bench.run([Event::Begun, listed(&["a", "b", "c"]), INTENT]);
+    bench.on(Event::Deleted(Deletion::Unclear));
+    bench.after(Duration::from_secs(20));
+    bench.run([listed(&["a", "b", "c", "d"]), Event::Replied(Reply::Other)]);
+    // It is still listed: SnapTrade will say that it exists.
+    bench.next_registration("a");
+    let list = listed(&["a", "b", "c", "d"]);
+    assert_eq!(bench.run([Event::Begun, list]), FORWARD);
+    assert_eq!(bench.admission.reason(), Some(Reason::AlreadyListed));
+}
+
+#[test]
 fn a_deletion_that_never_happened_is_forgotten_in_the_end() {
     let mut bench = Bench::new();
     bench.run([Event::Begun, listed(&["a", "b", "c"]), INTENT]);

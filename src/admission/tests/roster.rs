@@ -2,6 +2,7 @@
 
 use super::super::roster::*;
 use super::*;
+use crate::admission::known::Known;
 
 const SETTLE: Duration = Duration::from_secs(20);
 
@@ -53,6 +54,24 @@ fn r3_an_empty_list_is_believed_only_after_the_settle_time() {
             .take(ids(&[]), now + SETTLE, now + SETTLE, Millis(0), SETTLE)
             .is_ok()
     );
+}
+
+#[test]
+fn r3_who_was_missing_before_does_not_make_an_empty_list_doubtful() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    roster
+        .take(ids(&["a", "b"]), now, now, Millis(0), SETTLE)
+        .unwrap();
+    roster.take(ids(&["a"]), now, now, Millis(0), SETTLE).unwrap();
+    roster.removed(&id("a"), now);
+    assert!(roster.take(ids(&[]), now, now, Millis(0), SETTLE).is_ok());
+}
+
+#[test]
+fn r3_who_is_remembered_makes_an_empty_list_doubtful() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    roster.remember(vec![(id("a"), Known::default())], Vec::new());
+    assert!(roster.take(ids(&[]), now, now, Millis(0), SETTLE).is_err());
 }
 
 #[test]
