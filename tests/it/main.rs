@@ -31,4 +31,5 @@ mod serve;
 mod simulate;
 mod streaming;
 mod targets;
+mod tenants;
 mod tls;
