@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +33,9 @@ use crate::upstream::{manage, tls};
 
 /// For the calls to the ops plane that are still open when all else is done.
 const OPS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// First looks that are under way at a time.
+const FIRST_LOOKS_MAX: usize = 8;
 
 /// For the registry to be told of the last calls, once all are answered.
 const LAST_CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -196,11 +200,10 @@ impl App {
         });
         let ops = tokio::spawn(ops::serve(self.ops, router, ops_closing.clone()));
         self.health.set_ready();
-        for guard in &self.guards {
-            tokio::spawn(first_look(Arc::clone(guard)));
-        }
+        let looks = tokio::spawn(first_looks(self.guards.clone()));
 
         shutdown.await;
+        looks.abort();
         let (delay, timeout) = (self.config.proxy.drain_delay, self.config.proxy.drain_timeout);
         tracing::info!(
             delay_s = delay.as_secs(),
@@ -246,6 +249,18 @@ impl App {
         let tls = self.tls.clone();
         move || Proxy::new(Arc::clone(&shared), Forwarder::new(&config, tls.clone()))
     }
+}
+
+/// Looks at all tenants, a few at a time: of thousands, all at once would be a burst that SnapTrade may throttle.
+async fn first_looks(guards: Vec<Arc<Guard>>) {
+    let mut looking = JoinSet::new();
+    for guard in guards {
+        if looking.len() == FIRST_LOOKS_MAX {
+            looking.join_next().await;
+        }
+        looking.spawn(first_look(guard));
+    }
+    while looking.join_next().await.is_some() {}
 }
 
 /// Says early what a wrong key or an unreachable upstream would otherwise say at the first registration.

@@ -32,6 +32,9 @@ pub(super) struct Simulate {
     /// The consumer key that signs for it
     #[arg(long, value_name = "KEY", default_value = "simulator-consumer-key")]
     consumer_key: String,
+    /// How many client ids it knows: with 3, <ID>-2 and <ID>-3 too, each with users of its own
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    tenants: usize,
     /// How many users it allows
     #[arg(long, value_name = "USERS", default_value_t = 5)]
     limit: usize,
@@ -114,6 +117,7 @@ impl From<Simulate> for Options {
     fn from(args: Simulate) -> Self {
         Self {
             client_id: args.client_id,
+            tenants: args.tenants,
             consumer_key: Key::from(args.consumer_key),
             user_limit: args.limit,
             round_trip: args.round_trip,

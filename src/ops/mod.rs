@@ -51,6 +51,9 @@ impl fmt::Debug for Ops {
     }
 }
 
+/// Tenants that an error names.
+const NAMES_TOLD_MAX: usize = 20;
+
 /// Every call there is, for whoever asked for another.
 const CALLS: [(&str, &str); 7] = [
     ("GET", "/"),
@@ -150,7 +153,12 @@ fn named(names: &[&str], query: Option<&str>) -> Result<Option<usize>, Problem> 
 }
 
 fn list(names: &[&str]) -> String {
-    format!("The tenants are: {}.", names.join(", "))
+    let told = &names[..names.len().min(NAMES_TOLD_MAX)];
+    let more = match names.len() - told.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("The tenants are: {}{more}.", told.join(", "))
 }
 
 #[cfg(test)]

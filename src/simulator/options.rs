@@ -16,9 +16,12 @@ use serde::{Deserialize, Serialize};
     reason = "each is one independent unknown of the vendor, switched by itself"
 )]
 pub struct Options {
-    /// The only client id that is known. One that starts with `PERS-` is a personal key, which cannot register.
+    /// The client id that is known. One that starts with `PERS-` is a personal key, which cannot register.
     pub client_id: String,
-    /// Signs the calls of `client_id`. Accepted as JSON, but never printed or sent back.
+    /// How many client ids are known: with 3, `<client_id>-2` and `<client_id>-3` too, each with users and a rate limit of
+    /// its own. Only those of `client_id` are told of and set.
+    pub tenants: usize,
+    /// Signs the calls of `client_id`, and those of the further ones. Accepted as JSON, but never printed or sent back.
     #[serde(skip_serializing)]
     pub consumer_key: Key,
     /// How many users the key may have.
@@ -67,6 +70,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             client_id: "SIMULATOR".to_owned(),
+            tenants: 1,
             consumer_key: Key::from("simulator-consumer-key"),
             user_limit: 5,
             round_trip: Duration::ZERO,
@@ -87,6 +91,24 @@ impl Default for Options {
             verify_echo: false,
             rate_limit: 250,
         }
+    }
+}
+
+impl Options {
+    /// Which of the client ids this is, counted from 1, if it is one.
+    pub(super) fn number_of(&self, client_id: &str) -> Option<usize> {
+        let further = client_id.strip_prefix(&self.client_id)?;
+        if further.is_empty() {
+            return Some(1);
+        }
+        let digits = further.strip_prefix('-')?;
+        let number = digits.parse().ok()?;
+        // No zeros or signs before it, or one would have several ids.
+        let is_plain = digits
+            .bytes()
+            .next()
+            .is_some_and(|byte| (b'1'..=b'9').contains(&byte));
+        (is_plain && (2..=self.tenants).contains(&number)).then_some(number)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the stand-in knows, and what each call does to it. No waiting here: every call is done in one moment.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) deletions: usize,
     pub(super) most_live: usize,
     throttle: Throttle,
+    /// Users and rate limits of the further client ids, by their numbers.
+    further: HashMap<usize, (Users, Throttle)>,
     signatures: HashSet<String>,
     /// Makes secrets and request ids, together with how many were made.
     seed: u64,
@@ -75,6 +77,7 @@ impl State {
             deletions: 0,
             most_live: 0,
             throttle: Throttle::default(),
+            further: HashMap::new(),
             signatures: HashSet::new(),
             seed: RandomState::new().hash_one(()),
             made: 0,
@@ -100,9 +103,32 @@ impl State {
 
     /// Does the work of a call and says how it is answered.
     pub(super) fn work(&mut self, call: &Arrived) -> Reply {
+        match self.number_of(call) {
+            None => self.work_for(call, false),
+            Some(1) => self.work_for(call, true),
+            Some(number) => {
+                let mut own = self.further.remove(&number).unwrap_or_default();
+                self.put_in_place(&mut own);
+                let reply = self.work_for(call, true);
+                self.put_in_place(&mut own);
+                self.further.insert(number, own);
+                reply
+            }
+        }
+    }
+
+    fn number_of(&self, call: &Arrived) -> Option<usize> {
+        self.options.number_of(&call.parameter("clientId")?)
+    }
+
+    fn put_in_place(&mut self, (users, throttle): &mut (Users, Throttle)) {
+        std::mem::swap(&mut self.users, users);
+        std::mem::swap(&mut self.throttle, throttle);
+    }
+
+    fn work_for(&mut self, call: &Arrived, is_known: bool) -> Reply {
         let now = Instant::now();
-        let ours = call.parameter("clientId").as_deref() == Some(self.options.client_id.as_str());
-        let standing = if ours {
+        let standing = if is_known {
             self.throttle.call(self.options.rate_limit, now)
         } else {
             None
@@ -155,7 +181,7 @@ impl State {
             let age = jiff::Timestamp::now().as_second().abs_diff(timestamp);
             options.timestamp_freshness.is_none_or(|seconds| age <= seconds)
         });
-        let known = call.parameter("clientId").as_deref() == Some(options.client_id.as_str());
+        let known = self.number_of(call).is_some();
         let path = call.parts.uri.path();
         let key = options.consumer_key.expose();
         if !(fresh && known && verifies(key, path, call.query(), &call.body.kept, signature)) {

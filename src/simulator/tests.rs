@@ -181,6 +181,30 @@ async fn refusals_have_the_codes_of_the_vendor() {
     assert_eq!(register(&sim, "c").await.refusal().1, json!("1076"));
 }
 
+#[test]
+fn further_client_ids_are_counted_from_two() {
+    let options = Options {
+        tenants: 12,
+        ..Options::default()
+    };
+    for (client_id, number) in [
+        ("SIMULATOR", Some(1)),
+        ("SIMULATOR-2", Some(2)),
+        ("SIMULATOR-12", Some(12)),
+        ("SIMULATOR-13", None),
+        ("SIMULATOR-1", None),
+        ("SIMULATOR-02", None),
+        ("SIMULATOR-+2", None),
+        ("SIMULATOR-", None),
+        ("SIMULATOR2", None),
+        ("simulator", None),
+        ("", None),
+    ] {
+        assert_eq!(options.number_of(client_id), number, "{client_id}");
+    }
+    assert_eq!(Options::default().number_of("SIMULATOR-2"), None);
+}
+
 #[tokio::test]
 async fn a_personal_key_cannot_register() {
     let sim = started(Options {

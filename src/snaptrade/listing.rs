@@ -14,29 +14,145 @@ pub struct Listing {
     pub entries: Vec<UserId>,
 }
 
-/// The body is not a JSON array of strings. Says nothing of its content, which may be anything.
+/// Ids that a list may have. Short ones take more memory than they have bytes.
+const ENTRIES_MAX: usize = 2_000_000;
+
+/// The body is not a JSON array of strings, or of too many. Says nothing of its content, which may be anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListingError;
 
 impl fmt::Display for ListingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the reply to listUsers is not a JSON array of strings")
+        write!(
+            f,
+            "the reply to listUsers is not a JSON array of strings, {ENTRIES_MAX} at most"
+        )
     }
 }
 
 impl std::error::Error for ListingError {}
 
-impl Listing {
-    pub fn parse(body: &[u8]) -> Result<Self, ListingError> {
-        let ids: Vec<String> = serde_json::from_slice(body).map_err(|_| ListingError)?;
-        Ok(Self::of(ids.iter().map(UserId::new)))
+/// Reads a list piece by piece, as it arrives: a key may have very many users, and nothing is kept of them but their ids.
+#[derive(Debug, Default)]
+pub struct Reader {
+    entries: Vec<UserId>,
+    place: Place,
+    /// The beginning of an id whose end has not arrived, as it was written.
+    begun: Vec<u8>,
+    /// The id has escapes so far, and whether the last character is a backslash that begins one.
+    has_escapes: bool,
+    is_escaping: bool,
+}
+
+/// Where in the list the next byte stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Start,
+    /// After the bracket that opens.
+    First,
+    /// After a comma.
+    Next,
+    Id,
+    /// After an id.
+    Between,
+    End,
+    /// After what is no list.
+    Broken,
+}
+
+impl Reader {
+    /// What comes after something that is no list is passed over.
+    pub fn feed(&mut self, mut piece: &[u8]) {
+        while let Some((byte, rest)) = piece.split_first() {
+            self.place = match (self.place, byte) {
+                (Place::Broken, _) => return,
+                (Place::Id, _) => {
+                    piece = self.feed_id(piece);
+                    continue;
+                }
+                (place, b' ' | b'\t' | b'\n' | b'\r') => place,
+                (Place::Start, b'[') => Place::First,
+                (Place::First | Place::Next, b'"') => Place::Id,
+                (Place::First | Place::Between, b']') => Place::End,
+                (Place::Between, b',') => Place::Next,
+                _ => Place::Broken,
+            };
+            piece = rest;
+        }
     }
 
-    fn of(ids: impl Iterator<Item = UserId>) -> Self {
-        let mut seen = HashSet::new();
-        Self {
-            entries: ids.filter(|id| seen.insert(id.clone())).collect(),
+    /// Takes what belongs to an id, and returns what follows it.
+    fn feed_id<'p>(&mut self, piece: &'p [u8]) -> &'p [u8] {
+        let Some(end) = piece.iter().position(|byte| self.ends_id(*byte)) else {
+            self.begun.extend_from_slice(piece);
+            return &[];
+        };
+        let (last, rest) = (&piece[..end], &piece[end + 1..]);
+        let id = if self.begun.is_empty() {
+            read_id(last, self.has_escapes)
+        } else {
+            self.begun.extend_from_slice(last);
+            read_id(&self.begun, self.has_escapes)
+        };
+        self.begun.clear();
+        self.has_escapes = false;
+        let id = id.filter(|_| self.entries.len() < ENTRIES_MAX);
+        self.place = if id.is_some() {
+            Place::Between
+        } else {
+            Place::Broken
+        };
+        self.entries.extend(id);
+        rest
+    }
+
+    fn ends_id(&mut self, byte: u8) -> bool {
+        if self.is_escaping {
+            self.is_escaping = false;
+            return false;
         }
+        self.is_escaping = byte == b'\\';
+        self.has_escapes |= self.is_escaping;
+        byte == b'"'
+    }
+
+    /// The list, if it was one and is whole.
+    pub fn finish(self) -> Result<Listing, ListingError> {
+        if self.place == Place::End {
+            Ok(Listing::of(self.entries))
+        } else {
+            Err(ListingError)
+        }
+    }
+}
+
+/// The id between two quotes; `None` if it is not a JSON string.
+fn read_id(raw: &[u8], has_escapes: bool) -> Option<UserId> {
+    if has_escapes {
+        let quoted = [b"\"", raw, b"\""].concat();
+        let id: String = serde_json::from_slice(&quoted).ok()?;
+        return Some(UserId::new(id));
+    }
+    let is_plain = raw.iter().all(|byte| *byte >= b' ');
+    let id = std::str::from_utf8(raw).ok().filter(|_| is_plain)?;
+    Some(UserId::new(id))
+}
+
+impl Listing {
+    pub fn parse(body: &[u8]) -> Result<Self, ListingError> {
+        let mut reader = Reader::default();
+        reader.feed(body);
+        reader.finish()
+    }
+
+    fn of(mut entries: Vec<UserId>) -> Self {
+        let mut seen = HashSet::with_capacity(entries.len());
+        let firsts: Vec<bool> = entries.iter().map(|id| seen.insert(id.as_str())).collect();
+        drop(seen);
+        let mut firsts = firsts.into_iter();
+        entries.retain(|_| firsts.next().unwrap_or(true));
+        Self { entries }
     }
 
     /// Whether exactly this id is listed; a tombstone of it is another entry.
@@ -54,6 +170,8 @@ pub fn is_tombstone_shaped(entry: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ids(body: &[u8]) -> Vec<String> {
@@ -110,5 +228,61 @@ mod tests {
         let listing = Listing::parse(br#"["a_deleted","b"]"#).unwrap();
         assert!(listing.contains(&UserId::new("b")));
         assert!(!listing.contains(&UserId::new("a")));
+    }
+
+    #[test]
+    fn a_list_may_have_two_million_ids() {
+        let full = |tail: &[u8]| {
+            let mut reader = Reader {
+                entries: vec![UserId::new("a"); ENTRIES_MAX - 1],
+                place: Place::Next,
+                ..Reader::default()
+            };
+            reader.feed(tail);
+            reader.finish().map(|listing| listing.entries.len())
+        };
+        assert_eq!(full(b"\"b\"]"), Ok(2));
+        assert_eq!(full(b"\"b\",\"c\"]"), Err(ListingError));
+    }
+
+    /// As a whole reply is read by those who know JSON.
+    fn by_the_book(body: &[u8]) -> Result<Listing, ListingError> {
+        let ids: Vec<String> = serde_json::from_slice(body).map_err(|_| ListingError)?;
+        let mut entries = Vec::new();
+        for id in ids.iter().map(UserId::new) {
+            if !entries.contains(&id) {
+                entries.push(id);
+            }
+        }
+        Ok(Listing { entries })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn r3_in_pieces_a_list_is_what_it_is_as_a_whole(
+            ids in proptest::collection::vec("[ab\"\\\\\u{1}\u{e9}\u{1f600}]{0,3}", 0..6),
+            damage in proptest::option::of((any::<proptest::sample::Index>(), any::<u8>())),
+            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..4),
+            pretty: bool,
+        ) {
+            let text = if pretty { serde_json::to_vec_pretty(&ids) } else { serde_json::to_vec(&ids) };
+            let mut body = text.unwrap();
+            if let Some((place, byte)) = damage {
+                let place = place.index(body.len());
+                body[place] = byte;
+            }
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len())).collect();
+            cuts.sort_unstable();
+            let mut reader = Reader::default();
+            let mut start = 0;
+            for cut in cuts {
+                reader.feed(&body[start..cut]);
+                start = cut;
+            }
+            reader.feed(&body[start..]);
+            prop_assert_eq!(reader.finish(), by_the_book(&body));
+        }
     }
 }

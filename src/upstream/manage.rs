@@ -6,20 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::BytesMut;
 use http::{HeaderMap, Method};
 
 use super::pool::IDLE_MAX_UNREPEATABLE;
 use crate::snaptrade::answer::{self, Deletion};
 use crate::snaptrade::canonical::Canonical;
-use crate::snaptrade::listing::Listing;
+use crate::snaptrade::listing::Reader;
 use crate::snaptrade::query;
 use crate::snaptrade::signature::{Form, SigningKey};
 use crate::telemetry::chain;
 use crate::types::{ClientId, Timestamp, UserId};
 
-/// The longest reply of `listUsers` that is read: over a hundred thousand ids.
-const LIST_BYTES_MAX: usize = 16 << 20;
+/// The longest reply of `listUsers` that is read: over 1,500,000 ids of 36 characters.
+const LIST_BYTES_MAX: usize = 64 << 20;
 
 /// A reply to `deleteUser` is read so that its connection can be used again, not for its text.
 const DELETE_BYTES_MAX: usize = 64 << 10;
@@ -89,11 +88,14 @@ impl Manage {
 
     /// Asks who is registered. `None` if the reply is not a list of ids.
     pub async fn list(&self) -> Called<Option<Vec<UserId>>> {
+        let mut reader = Reader::default();
         let exchange = self
-            .call(Method::GET, "/snapTrade/listUsers", "", LIST_BYTES_MAX)
+            .call(Method::GET, "/snapTrade/listUsers", "", LIST_BYTES_MAX, |piece| {
+                reader.feed(piece);
+            })
             .await;
-        let read = match (&exchange.body, exchange.status) {
-            (Some(body), Some(200)) => Listing::parse(body).map_err(|error| error.to_string()),
+        let read = match (exchange.is_whole, exchange.status) {
+            (true, Some(200)) => reader.finish().map_err(|error| error.to_string()),
             (_, Some(200)) => Err("the reply to listUsers is too long or broke off".to_owned()),
             (_, Some(status)) => Err(format!("listUsers was answered with {status}")),
             (_, None) => Err("listUsers was not answered".to_owned()),
@@ -113,6 +115,7 @@ impl Manage {
                 "/snapTrade/deleteUser",
                 &parameter,
                 DELETE_BYTES_MAX,
+                |_| {},
             )
             .await;
         // A status is an answer, however the body ends.
@@ -138,7 +141,15 @@ impl Manage {
         Timestamp(last.ok().and_then(next).unwrap_or(now))
     }
 
-    async fn call(&self, method: Method, path: &str, parameters: &str, bytes_max: usize) -> Exchange {
+    /// Gives the reply's body to `take`, piece by piece, as it arrives.
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: &str,
+        bytes_max: usize,
+        take: impl FnMut(&[u8]),
+    ) -> Exchange {
         let began = Instant::now();
         let timestamp = self.timestamp();
         let client_id = query::encode(self.client_id.as_str());
@@ -154,8 +165,8 @@ impl Manage {
             Ok(reply) => {
                 exchange.status = Some(reply.status().as_u16());
                 exchange.headers = reply.headers().clone();
-                match read(reply, bytes_max).await {
-                    Ok(body) => exchange.body = body,
+                match read(reply, bytes_max, take).await {
+                    Ok(is_whole) => exchange.is_whole = is_whole,
                     Err(error) => exchange.fault = Some(error.without_url()),
                 }
             }
@@ -174,8 +185,8 @@ impl Manage {
 struct Exchange {
     status: Option<u16>,
     headers: HeaderMap,
-    /// Whole, or `None`.
-    body: Option<BytesMut>,
+    /// The body was read to its end.
+    is_whole: bool,
     took: Duration,
     /// Nothing of the request left, so that it had no effect.
     unsent: bool,
@@ -198,14 +209,19 @@ impl Exchange {
     }
 }
 
-/// The body, or `None` if it is longer than `bytes_max`.
-async fn read(mut reply: reqwest::Response, bytes_max: usize) -> Result<Option<BytesMut>, reqwest::Error> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = reply.chunk().await? {
-        if body.len() + chunk.len() > bytes_max {
-            return Ok(None);
+/// Reads the body. Whether that came to its end: not if it is longer than `bytes_max`.
+async fn read(
+    mut reply: reqwest::Response,
+    bytes_max: usize,
+    mut take: impl FnMut(&[u8]),
+) -> Result<bool, reqwest::Error> {
+    let mut bytes = 0;
+    while let Some(piece) = reply.chunk().await? {
+        bytes += piece.len();
+        if bytes > bytes_max {
+            return Ok(false);
         }
-        body.extend_from_slice(&chunk);
+        take(&piece);
     }
-    Ok(Some(body))
+    Ok(true)
 }

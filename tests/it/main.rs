@@ -32,4 +32,5 @@ mod serve;
 mod simulate;
 mod streaming;
 mod targets;
+mod tenants;
 mod tls;
