@@ -24,6 +24,7 @@ mod probes;
 mod program;
 mod proof;
 mod raw;
+mod registry;
 mod replies;
 mod secure;
 mod serve;
