@@ -16,6 +16,12 @@ missing() {
     exit 1
 }
 
+# The server's programs are in no PATH on Debian.
+need_postgresql() {
+    if command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then return; fi
+    debian_package postgresql
+}
+
 debian_package() {
     local as_root=()
     if [[ $EUID -ne 0 ]]; then

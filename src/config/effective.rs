@@ -37,7 +37,7 @@ impl Effective {
     pub(super) fn of(layers: &Layers) -> Self {
         let entry = |tenant: Option<&str>, key: &'static Key| {
             let setting = layers.get(tenant, key).ok()?;
-            let line = format!("{} = {}", leaf(key), toml(&setting.value));
+            let line = format!("{} = {}", leaf(key), toml(&setting.value, &setting.place));
             Some(match origin(&setting) {
                 Some(places) => format!("{line} # {places}\n"),
                 None => line + "\n",
@@ -64,7 +64,7 @@ pub fn reference() -> String {
             "# {}{bounds}\n{} = {}\n",
             key.doc,
             leaf(key),
-            toml(&value)
+            toml(&value, &Place::Default)
         ))
     };
     [
@@ -98,11 +98,12 @@ fn leaf(key: &Key) -> &'static str {
     key.path.rsplit('.').next().unwrap_or(key.path)
 }
 
-fn toml(value: &Value) -> String {
+fn toml(value: &Value, place: &Place) -> String {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     match value {
         Value::Text(text) | Value::Span { written: text, .. } => quoted(text),
-        Value::Secret(secret) if secret.is_empty() => quoted(""),
+        // A default stands in the reference for all to see.
+        Value::Secret(text) if text.is_empty() || *place == Place::Default => quoted(text),
         Value::Secret(_) => quoted("[redacted]"),
         Value::Switch(on) => on.to_string(),
         Value::Count(count) => count.to_string(),

@@ -111,6 +111,10 @@ pub(super) const KEYS: &[Key] = &[
     text("log.format", OneOf(FORMATS), "auto", "text, json, or auto: text on a terminal, JSON otherwise."),
     text("log.level", Text, "info", "off, error, warn, info, debug or trace; libraries below warn only by name: \"debug,h2=debug\"."),
 
+    text("registry.url", Secret, "memory:", "What it remembers, where: memory: (nothing on disk), sqlite:///path/to/file.db, or postgres://user:password@host/database."),
+    text("registry.url_file", Path, "", "File that holds the URL, instead of `url`."),
+    text("registry.journal_retention", CENTURY, "90d", "How long entries of the journal are kept; open intents always are."),
+
     text("tenants.*.client_id", Text, "", "The client id of the SnapTrade API key."),
     text("tenants.*.consumer_key", Secret, "", "The consumer key that belongs to it; never printed."),
     text("tenants.*.consumer_key_file", Path, "", "File that holds the consumer key, instead of `consumer_key`."),

@@ -9,6 +9,7 @@ use super::value::{Item, Value};
 /// Keys of which one stands for the other, because a secret is written in one place only.
 const EITHER: &[(&str, &str)] = &[
     ("ops.token", "ops.token_file"),
+    ("registry.url", "registry.url_file"),
     ("tenants.*.consumer_key", "tenants.*.consumer_key_file"),
 ];
 

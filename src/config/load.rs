@@ -53,15 +53,17 @@ pub fn load(sources: Sources) -> Result<Loaded, Faults> {
     let proxy = sections::proxy(&mut reader);
     let ops = sections::ops(&mut reader);
     let log = sections::log(&mut reader);
+    let registry = sections::registry(&mut reader);
     sections::distinct_listeners(&mut reader, proxy.as_ref(), ops.as_ref());
     sections::not_itself(&mut reader, proxy.as_ref(), ops.as_ref().map(|ops| ops.listen));
     let tenants = tenants::tenants(&mut reader, complete);
-    match (proxy, ops, log) {
-        (Some(proxy), Some(ops), Some(log)) if faults.is_empty() => Ok(Loaded {
+    match (proxy, ops, log, registry) {
+        (Some(proxy), Some(ops), Some(log), Some(registry)) if faults.is_empty() => Ok(Loaded {
             config: Config {
                 proxy,
                 ops,
                 log,
+                registry,
                 tenants,
             },
             warnings,

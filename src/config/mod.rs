@@ -9,6 +9,7 @@ mod effective;
 mod env;
 mod fault;
 mod file;
+pub mod home;
 mod keys;
 mod layers;
 mod load;
@@ -37,6 +38,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::admission::Terms;
 use crate::types::{ClientId, ConsumerKey, Token};
+use home::Home;
 use origin::OriginPattern;
 
 /// Everything that the program can be told.
@@ -45,6 +47,7 @@ pub struct Config {
     pub proxy: Proxy,
     pub ops: Ops,
     pub log: Log,
+    pub registry: Registry,
     /// In the order of their names; at least one, no two with the same client id.
     pub tenants: Vec<Tenant>,
 }
@@ -117,6 +120,14 @@ pub enum LogFormat {
     Auto,
     Text,
     Json,
+}
+
+/// `[registry]`: what is remembered.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    pub home: Home,
+    /// How long entries of the journal are kept.
+    pub journal_retention: Duration,
 }
 
 /// `[tenants.<name>]`: one `SnapTrade` API key.

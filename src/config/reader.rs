@@ -163,7 +163,10 @@ impl<'a> Reader<'a> {
                 }
                 Some((text.to_string(), place))
             }
-            ((text, _), path) if text.is_empty() => self.secret_file(file_key, Path::new(path), file_place),
+            // A default is for where neither form was given.
+            ((text, place), path) if text.is_empty() || place == Place::Default => {
+                self.secret_file(file_key, Path::new(path), file_place)
+            }
             _ => {
                 let what = format!("is set beside {}", self.path(key));
                 self.fault(file_key, file_place, Problem::new(what, "keep one of the two"));

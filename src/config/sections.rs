@@ -14,9 +14,10 @@ use tracing_subscriber::filter::Targets;
 use super::env::PORT;
 use super::fault::{Place, Problem};
 use super::file::read_bounded;
+use super::home::{Home, home};
 use super::origin::OriginPattern;
 use super::reader::Reader;
-use super::{CaFile, Log, LogFormat, Ops, Proxy, Upstream};
+use super::{CaFile, Log, LogFormat, Ops, Proxy, Registry, Upstream};
 use crate::types::Token;
 
 /// Shorter, a bearer token can be found by trying.
@@ -90,6 +91,22 @@ pub(super) fn log(reader: &mut Reader<'_>) -> Option<Log> {
     };
     let level = reader.parsed("log.level", log_level)?;
     Some(Log { format, level })
+}
+
+pub(super) fn registry(reader: &mut Reader<'_>) -> Option<Registry> {
+    const KEY: &str = "registry.url";
+    let home = match reader.secret(KEY, "registry.url_file") {
+        Some((url, place)) => home(&url)
+            .map_err(|problem| reader.fault(KEY, place, problem))
+            .ok(),
+        // Unset, or a fault already.
+        None => Some(Home::Memory),
+    };
+    let journal_retention = reader.span("registry.journal_retention");
+    Some(Registry {
+        home: home?,
+        journal_retention,
+    })
 }
 
 /// Two listeners cannot share an address; said here, it names both keys, which the operating system's error does not.

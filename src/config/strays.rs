@@ -92,6 +92,10 @@ fn is_of_kubernetes(rest: &str) -> bool {
             || rest.match_indices("_PORT_").any(is_port))
 }
 
+/// The last part of a key that says nothing by itself: what ends in it is most likely the application's, which has to
+/// know where the sidecar is.
+const COMMON: &str = "url";
+
 /// The variable that was most likely meant by one that ends in `rest`: by what its last parts say, or nearly say.
 pub(super) fn meant_by(rest: &str) -> Option<String> {
     let rest = spelled(rest);
@@ -106,7 +110,7 @@ pub(super) fn meant_by(rest: &str) -> Option<String> {
 
 /// `eviction_mode` and `mode` are the end of `tenants_default_eviction_mode`.
 fn end_of_key(rest: &str) -> Option<String> {
-    let ends = |path: &String| is_end(&joined(path), rest);
+    let ends = |path: &String| rest != COMMON && is_end(&joined(path), rest);
     keys()
         .map(|(_, path)| path)
         .find(ends)
@@ -122,7 +126,7 @@ fn key_at_end(rest: &str) -> Option<String> {
             let leaf = key.path.rsplit('.').next().unwrap_or(key.path);
             [within.as_str(), leaf]
                 .into_iter()
-                .find(|end| is_end(rest, end))
+                .find(|end| *end != COMMON && is_end(rest, end))
                 .map(|end| (end.len(), key))
         })
         .rev()
@@ -178,10 +182,11 @@ mod tests {
             ("_LISTEN", "PROXY__LISTEN"),
             ("_OPS_LISTEN", "OPS__LISTEN"),
             ("_PROTECT_TOKEN_FILE", "OPS__TOKEN_FILE"),
+            ("_REGISTRY_URL", "REGISTRY__URL"),
         ] {
             assert_eq!(meant_by(rest), Some(format!("{PREFIX}{meant}")), "{rest}");
         }
-        for rest in ["", "_", "_URL", "_COLOUR"] {
+        for rest in ["", "_", "_URL", "_BASE_URL", "_COLOUR"] {
             assert_eq!(meant_by(rest), None, "{rest}");
         }
     }

@@ -102,6 +102,8 @@ fn two_variables_are_a_complete_configuration() {
     assert_eq!(config.ops.listen.to_string(), "127.0.0.1:9090");
     assert!(config.ops.token.is_none());
     assert_eq!(config.log.format, LogFormat::Auto);
+    assert_eq!(config.registry.home, Home::Memory);
+    assert_eq!(config.registry.journal_retention, Duration::from_hours(90 * 24));
     let [tenant] = config.tenants.as_slice() else {
         panic!("{:?}", config.tenants)
     };
@@ -127,6 +129,7 @@ fn every_key_of_a_file_arrives() {
          max_connections = 3\nhealth_paths = false\nworker_threads = 4\ndrain_delay = \"1m30s\"\n\
          [ops]\nhosts = [\"Sidecar.Internal\"]\nallowed_origins = [\"https://*.vercel.app\"]\ntoken = \"t0ken\"\n\
          [log]\nformat = \"json\"\nlevel = \"warn,snaptrade_sidecar=debug\"\n\
+         [registry]\nurl = \"sqlite:///var/lib/x.db\"\njournal_retention = \"1d\"\n\
          [tenants.acme]\nclient_id = \"a\"\nconsumer_key = \"k\"\nmax_users = 7\non_list_error = \"reject\"\n\
          [tenants.acme.eviction]\nmode = \"observe\"\nprotect = [\"vip-*\"]\nmin_age = \"1d\"\n\
          order = [\"never-active\", \"oldest\"]\nunknown_age = \"list-order\"\nactive_within = \"90d\"\n\
@@ -148,6 +151,8 @@ fn every_key_of_a_file_arrives() {
     assert_eq!(config.ops.token.unwrap().expose(), "t0ken");
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level, "warn,snaptrade_sidecar=debug");
+    assert_eq!(config.registry.home, Home::Sqlite("/var/lib/x.db".into()));
+    assert_eq!(config.registry.journal_retention, Duration::from_hours(24));
     let tenant = &config.tenants[0];
     assert_eq!((tenant.terms.mode, tenant.terms.max_users), (Mode::Observe, 7));
     assert!(tenant.terms.policy.protect.matches("vip-1"));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Activity, ConnectionEvent, Entry, EntryId, Event, OpenIntent, Recorded};
+use super::{Activity, Changes, ConnectionEvent, Entry, EntryId, Event, OpenIntent, Recorded, Version};
 use crate::admission::known::{Connections, Known, Source};
 use crate::types::{Millis, UserId};
 
@@ -31,6 +31,8 @@ struct Tenant {
     /// Whether each works.
     connections: HashMap<UserId, HashMap<String, bool>>,
     paused: bool,
+    /// Grows with each change to the users.
+    version: i64,
 }
 
 impl Memory {
@@ -51,19 +53,32 @@ impl Memory {
             .collect()
     }
 
+    /// All or nothing: to copy users costs little where they are.
+    pub(super) fn changes(&self, tenant: &str, since: Option<Version>) -> Changes {
+        let version = Version(self.state().tenant(tenant).version);
+        let is_whole = since != Some(version);
+        Changes {
+            is_whole,
+            users: if is_whole { self.users(tenant) } else { Vec::new() },
+            gone: Vec::new(),
+            version,
+        }
+    }
+
     pub(super) fn seen(&self, tenant: &str, users: &[UserId], at: Millis) {
         let mut state = self.state();
         let tenant = state.tenant(tenant);
         for user in users {
             if !tenant.users.contains_key(user) {
                 tenant.users.insert(user.clone(), first_seen(at));
+                tenant.version += 1;
             }
         }
     }
 
     pub(super) fn registered(&self, tenant: &str, user: &UserId, at: Millis, source: Source) {
         let mut state = self.state();
-        let tenant = state.tenant(tenant);
+        let tenant = state.changed(tenant);
         let known = Known {
             registered: Some((at, source)),
             // Protected by hand is the id, which may be registered anew.
@@ -76,7 +91,7 @@ impl Memory {
 
     pub(super) fn gone(&self, tenant: &str, users: &[UserId]) {
         let mut state = self.state();
-        let tenant = state.tenant(tenant);
+        let tenant = state.changed(tenant);
         for user in users {
             tenant.users.remove(user);
             tenant.connections.remove(user);
@@ -86,7 +101,7 @@ impl Memory {
     pub(super) fn active(&self, batch: &[Activity]) {
         let mut state = self.state();
         for activity in batch {
-            if let Some(known) = state.tenant(&activity.tenant).users.get_mut(&activity.user) {
+            if let Some(known) = state.changed(&activity.tenant).users.get_mut(&activity.user) {
                 known.calls += activity.calls;
                 known.last_active = known.last_active.max(Some(activity.last));
             }
@@ -102,7 +117,7 @@ impl Memory {
         _at: Millis,
     ) {
         let mut state = self.state();
-        let tenant = state.tenant(tenant);
+        let tenant = state.changed(tenant);
         let Some(known) = tenant.users.get_mut(user) else {
             return;
         };
@@ -124,7 +139,7 @@ impl Memory {
 
     pub(super) fn protect(&self, tenant: &str, user: &UserId, protected: bool, at: Millis) {
         let mut state = self.state();
-        let known = state.tenant(tenant).users.entry(user.clone());
+        let known = state.changed(tenant).users.entry(user.clone());
         known.or_insert_with(|| first_seen(at)).protected = protected;
     }
 
@@ -238,6 +253,13 @@ impl Memory {
 impl State {
     fn tenant(&mut self, name: &str) -> &mut Tenant {
         self.tenants.entry(name.to_owned()).or_default()
+    }
+
+    /// A tenant whose users change.
+    fn changed(&mut self, name: &str) -> &mut Tenant {
+        let tenant = self.tenant(name);
+        tenant.version += 1;
+        tenant
     }
 }
 

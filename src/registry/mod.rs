@@ -6,11 +6,15 @@
 //! - [`Entry`]: a line of the journal.
 //! - [`Hold`]: a tenant's turn.
 //! - `memory`: nothing on disk, gone with the process.
-
-#![expect(clippy::unused_async, reason = "the homes on disk wait, memory does not")]
+//! - `sqlite`: a file that one process owns.
+//! - `postgres`: a database that replicas share. It may be down at any time, also at the start.
+//! - `rows`: what the two store, as they store it.
 
 mod entry;
 mod memory;
+mod postgres;
+mod rows;
+mod sqlite;
 
 pub use entry::{Entry, EntryId, Event, OpenIntent, Recorded};
 
@@ -18,13 +22,23 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::admission::known::{Known, Source};
+use crate::config::home::Home;
 use crate::types::{Millis, UserId};
 use memory::Memory;
+use postgres::{Postgres, Turn};
+use sqlite::Sqlite;
+
+/// Users that are written at once; further ones follow in a step of their own, so that none takes long.
+const SEEN_AT_ONCE: usize = 10_000;
+/// So many changes ago, who is gone is forgotten for good.
+const DEPARTED_MAX: i64 = 10_000;
 
 /// Remembers.
 #[derive(Debug)]
 pub enum Registry {
     Memory(Memory),
+    Sqlite(Sqlite),
+    Postgres(Postgres),
 }
 
 /// What is wrong with the registry, in words for its operator: what failed, where, and what to do.
@@ -40,6 +54,23 @@ impl fmt::Display for RegistryError {
 impl std::error::Error for RegistryError {}
 
 type Result<T> = std::result::Result<T, RegistryError>;
+
+/// Where a tenant's users stand: it grows with each change to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub i64);
+
+/// What changed of a tenant's users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// Whether `users` are all that there are, and what was known before is to be forgotten.
+    pub is_whole: bool,
+    /// Those that changed. Some may have changed before, too: to take them over once more does no harm.
+    pub users: Vec<(UserId, Known)>,
+    /// Those that are gone, unless they are among `users` as well.
+    pub gone: Vec<UserId>,
+    /// What to ask with next time.
+    pub version: Version,
+}
 
 /// A user's calls since they were last noted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +96,8 @@ pub enum ConnectionEvent {
 pub enum Hold {
     /// This process is the only one.
     Local,
+    /// By a lock in PostgreSQL.
+    Shared(Turn),
 }
 
 impl Hold {
@@ -72,6 +105,7 @@ impl Hold {
     pub async fn is_held(&mut self) -> bool {
         match self {
             Self::Local => true,
+            Self::Shared(turn) => turn.is_held().await,
         }
     }
 }
@@ -82,18 +116,48 @@ impl Registry {
         Self::Memory(Memory::default())
     }
 
+    /// Opens the registry at its home. Must be called on the runtime that uses it.
+    ///
+    /// Fails where a file cannot be used: nobody else will set that right. A server that cannot be reached is no failure:
+    /// until it is there, every call fails at once and says so.
+    pub async fn open(home: &Home) -> Result<Self> {
+        Ok(match home {
+            Home::Memory => Self::memory(),
+            Home::Sqlite(path) => Self::Sqlite(Sqlite::open(path).await?),
+            Home::Postgres(url) => Self::Postgres(Postgres::open(url)?),
+        })
+    }
+
+    /// Whether it worked when it was last used, which a shared registry is every second.
+    pub fn is_up(&self) -> bool {
+        match self {
+            Self::Memory(_) => true,
+            Self::Sqlite(sqlite) => sqlite.is_up(),
+            Self::Postgres(postgres) => postgres.is_up(),
+        }
+    }
+
+    /// Writes out what is not in its place yet. Without it nothing is lost, but the next start has to do it.
+    pub async fn close(&self) {
+        if let Self::Sqlite(sqlite) = self {
+            sqlite.close().await;
+        }
+    }
+
     /// Whether what is recorded survives this process.
     pub fn is_durable(&self) -> bool {
         match self {
             Self::Memory(_) => false,
+            Self::Sqlite(_) | Self::Postgres(_) => true,
         }
     }
 
     /// Waits for the tenant's turn among the replicas, for `patience` at most. Within the process, the caller has queued
     /// already.
-    pub async fn turn(&self, _tenant: &str, _patience: Duration) -> Result<Hold> {
+    pub async fn turn(&self, tenant: &str, patience: Duration) -> Result<Hold> {
         match self {
-            Self::Memory(_) => Ok(Hold::Local),
+            Self::Memory(_) | Self::Sqlite(_) => Ok(Hold::Local),
+            Self::Postgres(postgres) => Ok(Hold::Shared(postgres.turn(tenant, patience).await?)),
         }
     }
 
@@ -101,39 +165,66 @@ impl Registry {
     pub async fn users(&self, tenant: &str) -> Result<Vec<(UserId, Known)>> {
         match self {
             Self::Memory(memory) => Ok(memory.users(tenant)),
+            Self::Sqlite(sqlite) => sqlite.users(tenant).await,
+            Self::Postgres(postgres) => postgres.users(tenant).await,
+        }
+    }
+
+    /// What changed of the tenant's users since `since`, or all of them: what costs less than `users` where there are many.
+    pub async fn changes(&self, tenant: &str, since: Option<Version>) -> Result<Changes> {
+        match self {
+            Self::Memory(memory) => Ok(memory.changes(tenant, since)),
+            Self::Sqlite(sqlite) => sqlite.changes(tenant, since).await,
+            Self::Postgres(postgres) => postgres.changes(tenant, since).await,
         }
     }
 
     /// These are listed; of those that were not known, the first sight is noted.
     pub async fn seen(&self, tenant: &str, users: &[UserId], at: Millis) -> Result<()> {
         match self {
-            Self::Memory(memory) => memory.seen(tenant, users, at),
+            Self::Memory(memory) => {
+                memory.seen(tenant, users, at);
+                Ok(())
+            }
+            Self::Sqlite(sqlite) => sqlite.seen(tenant, users, at).await,
+            Self::Postgres(postgres) => postgres.seen(tenant, users, at).await,
         }
-        Ok(())
     }
 
     /// A user was registered: a new one, whatever was known by that id before.
     pub async fn registered(&self, tenant: &str, user: &UserId, at: Millis, source: Source) -> Result<()> {
         match self {
-            Self::Memory(memory) => memory.registered(tenant, user, at, source),
+            Self::Memory(memory) => {
+                memory.registered(tenant, user, at, source);
+                Ok(())
+            }
+            Self::Sqlite(sqlite) => sqlite.registered(tenant, user, at, source).await,
+            Self::Postgres(postgres) => postgres.registered(tenant, user, at, source).await,
         }
-        Ok(())
     }
 
     /// Users are gone, and what was known of them is forgotten.
     pub async fn gone(&self, tenant: &str, users: &[UserId]) -> Result<()> {
         match self {
-            Self::Memory(memory) => memory.gone(tenant, users),
+            Self::Memory(memory) => {
+                memory.gone(tenant, users);
+                Ok(())
+            }
+            Self::Sqlite(sqlite) => sqlite.gone(tenant, users).await,
+            Self::Postgres(postgres) => postgres.gone(tenant, users).await,
         }
-        Ok(())
     }
 
     /// Adds to what is known of these users' calls. Those that are not remembered are left out.
     pub async fn active(&self, batch: &[Activity]) -> Result<()> {
         match self {
-            Self::Memory(memory) => memory.active(batch),
+            Self::Memory(memory) => {
+                memory.active(batch);
+                Ok(())
+            }
+            Self::Sqlite(sqlite) => sqlite.active(batch).await,
+            Self::Postgres(postgres) => postgres.active(batch).await,
         }
-        Ok(())
     }
 
     /// Something happened to a user's connection `connection`. Of a user that is not remembered it is left out.
@@ -146,30 +237,44 @@ impl Registry {
         at: Millis,
     ) -> Result<()> {
         match self {
-            Self::Memory(memory) => memory.connection(tenant, user, connection, event, at),
+            Self::Memory(memory) => {
+                memory.connection(tenant, user, connection, event, at);
+                Ok(())
+            }
+            Self::Sqlite(sqlite) => sqlite.connection(tenant, user, connection, event).await,
+            Self::Postgres(postgres) => postgres.connection(tenant, user, connection, event).await,
         }
-        Ok(())
     }
 
     /// Protects a user by hand, or no longer. One that is not remembered is from now on.
     pub async fn protect(&self, tenant: &str, user: &UserId, protected: bool, at: Millis) -> Result<()> {
         match self {
-            Self::Memory(memory) => memory.protect(tenant, user, protected, at),
+            Self::Memory(memory) => {
+                memory.protect(tenant, user, protected, at);
+                Ok(())
+            }
+            Self::Sqlite(sqlite) => sqlite.protect(tenant, user, protected, at).await,
+            Self::Postgres(postgres) => postgres.protect(tenant, user, protected, at).await,
         }
-        Ok(())
     }
 
     /// Pauses a tenant, or no longer: its registrations are forwarded unmanaged.
     pub async fn pause(&self, tenant: &str, paused: bool) -> Result<()> {
         match self {
-            Self::Memory(memory) => memory.pause(tenant, paused),
+            Self::Memory(memory) => {
+                memory.pause(tenant, paused);
+                Ok(())
+            }
+            Self::Sqlite(sqlite) => sqlite.pause(tenant, paused).await,
+            Self::Postgres(postgres) => postgres.pause(tenant, paused).await,
         }
-        Ok(())
     }
 
     pub async fn is_paused(&self, tenant: &str) -> Result<bool> {
         match self {
             Self::Memory(memory) => Ok(memory.is_paused(tenant)),
+            Self::Sqlite(sqlite) => sqlite.is_paused(tenant).await,
+            Self::Postgres(postgres) => postgres.is_paused(tenant).await,
         }
     }
 
@@ -177,13 +282,21 @@ impl Registry {
     pub async fn record(&self, entry: Entry) -> Result<EntryId> {
         match self {
             Self::Memory(memory) => Ok(memory.record(entry)),
+            Self::Sqlite(sqlite) => sqlite.record(&entry).await,
+            Self::Postgres(postgres) => postgres.record(&entry).await,
         }
     }
 
     /// Appends an `Intent`, by the session that holds the turn: once this returns, it is durable, and the turn was held.
     pub async fn intend(&self, hold: &mut Hold, entry: Entry) -> Result<EntryId> {
         match (self, hold) {
-            (Self::Memory(memory), Hold::Local) => Ok(memory.record(entry)),
+            (Self::Postgres(_), Hold::Shared(turn)) => turn.intend(&entry).await,
+            // A turn of another registry is none.
+            (Self::Postgres(_), Hold::Local) | (_, Hold::Shared(_)) => {
+                let what = "the turn is of another registry than the journal; please report this";
+                Err(RegistryError(what.to_owned()))
+            }
+            (Self::Memory(_) | Self::Sqlite(_), Hold::Local) => self.record(entry).await,
         }
     }
 
@@ -191,6 +304,8 @@ impl Registry {
     pub async fn open_intents(&self, tenant: &str) -> Result<Vec<OpenIntent>> {
         match self {
             Self::Memory(memory) => Ok(memory.open_intents(tenant)),
+            Self::Sqlite(sqlite) => sqlite.open_intents(tenant).await,
+            Self::Postgres(postgres) => postgres.open_intents(tenant).await,
         }
     }
 
@@ -199,6 +314,8 @@ impl Registry {
     pub async fn deletions(&self, tenant: &str, since: Millis) -> Result<Vec<Millis>> {
         match self {
             Self::Memory(memory) => Ok(memory.deletions(tenant, since)),
+            Self::Sqlite(sqlite) => sqlite.deletions(tenant, since).await,
+            Self::Postgres(postgres) => postgres.deletions(tenant, since).await,
         }
     }
 
@@ -211,6 +328,8 @@ impl Registry {
     ) -> Result<Vec<Recorded>> {
         match self {
             Self::Memory(memory) => Ok(memory.journal(tenant, before, limit)),
+            Self::Sqlite(sqlite) => sqlite.journal(tenant, before, limit).await,
+            Self::Postgres(postgres) => postgres.journal(tenant, before, limit).await,
         }
     }
 
@@ -218,6 +337,8 @@ impl Registry {
     pub async fn prune(&self, before: Millis) -> Result<u64> {
         match self {
             Self::Memory(memory) => Ok(memory.prune(before)),
+            Self::Sqlite(sqlite) => sqlite.prune(before).await,
+            Self::Postgres(postgres) => postgres.prune(before).await,
         }
     }
 
@@ -225,6 +346,8 @@ impl Registry {
     pub async fn is_new_webhook(&self, webhook: &str, at: Millis) -> Result<bool> {
         match self {
             Self::Memory(memory) => Ok(memory.is_new_webhook(webhook, at)),
+            Self::Sqlite(sqlite) => sqlite.is_new_webhook(webhook, at).await,
+            Self::Postgres(postgres) => postgres.is_new_webhook(webhook, at).await,
         }
     }
 }

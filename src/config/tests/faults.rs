@@ -351,3 +351,19 @@ fn tenants_that_cannot_be_told_apart() {
         "{fault}"
     );
 }
+
+#[test]
+fn r15_a_registry_that_cannot_be_is_a_fault() {
+    for (url, what) in [
+        ("mysql://h/d", "begins with none of"),
+        ("sqlite://", "names no file"),
+        ("sqlite:x.db", "has no \"//\""),
+        ("postgres:///d", "names no host"),
+        ("postgres://h:99999/d", "cannot be read: invalid port number"),
+        ("postgres://h/d?sslmod=require", "has a parameter that is none of"),
+    ] {
+        let fault = by_flag("registry.url", url);
+        let start = format!("registry.url (command line): {what}");
+        assert!(fault.starts_with(&start), "{fault}\ndoes not start with\n{start}");
+    }
+}

@@ -94,13 +94,24 @@ fn secret_files_that_cannot_be_used() {
 #[test]
 fn r13_no_secret_is_in_what_a_loaded_configuration_shows() {
     let scene = Scene::minimal()
-        .file("[ops]\ntoken = \"t0ken-s3cret\"\n[tenants.b]\nclient_id = \"b\"\nconsumer_key = \"b-s3cret\"");
+        .file("[ops]\ntoken = \"t0ken-s3cret\"\n[registry]\nurl = \"postgres://u:s3cret@h/d\"\n[tenants.b]\nclient_id = \"b\"\nconsumer_key = \"b-s3cret\"");
     let loaded = scene.load();
     let sources = format!("{:?}", scene.sources);
     for shown in [format!("{loaded:?}"), loaded.effective.to_string(), sources] {
         assert!(!shown.contains("s3cret"), "{shown}");
     }
-    assert_eq!(loaded.effective.to_string().matches("[redacted]").count(), 3);
+    assert_eq!(loaded.effective.to_string().matches("[redacted]").count(), 4);
+}
+
+#[test]
+fn the_registrys_url_may_come_from_a_file_although_it_has_a_default() {
+    let scene = Scene::minimal();
+    let path = scene.write("url", "sqlite://x.db\n");
+    let scene = scene.flag("registry.url_file", path.to_str().unwrap());
+    let loaded = scene.load();
+    assert_eq!(loaded.config.registry.home, Home::Sqlite("x.db".into()));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert!(loaded.effective.to_string().contains("url = \"memory:\"\n"));
 }
 
 #[test]
@@ -122,6 +133,9 @@ fn r13_no_secret_is_in_a_fault() {
         "[proxy]\nupstream = \"https://user:s3cret@a.b\"",
         "[proxy]\nupstream = \"s3cret\"",
         "[ops]\nallowed_origins = [\"https://user:s3cret@a.b\"]",
+        "[registry]\nurl = \"postgres://u:s3cret@h/d?sslmode=x\"",
+        "[registry]\nurl = \"postgres://u:s3cret@\"",
+        "[registry]\nurl = \"mysql://u:s3cret@h/d\"",
         "[tenants.b]\nclient_id = \"s3cret s\"\nconsumer_key = \"s3cret\"",
     ] {
         let scene = Scene::minimal().file(text);

@@ -1,0 +1,210 @@
+//! The connections, and who keeps trying when there are none.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::{Instant, sleep};
+
+use super::{LIMIT, failure, limited, migrate};
+use crate::registry::{RegistryError, Result};
+
+/// Connections for everything but turns.
+const SESSIONS_MAX: usize = 4;
+/// A connection that was used so recently is taken to be there still.
+const FRESH: Duration = Duration::from_secs(1);
+/// Between two looks at a database that is up.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two attempts at one that is down.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Nothing of ours waits long, and what was committed is on the disk, whatever the server's defaults are.
+const SETTINGS: &str = "SET statement_timeout = '2s'; SET lock_timeout = '2s'; \
+    SET idle_in_transaction_session_timeout = '5s'; \
+    SELECT set_config('synchronous_commit', 'on', FALSE) \
+    WHERE current_setting('synchronous_commit') IN ('off', 'local')";
+
+pub(super) struct Sessions {
+    options: PgConnectOptions,
+    /// The database without its password.
+    pub(super) shown: String,
+    idle: Mutex<Vec<(PgConnection, Instant)>>,
+    permits: Semaphore,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    /// Not tried yet.
+    Starting,
+    Up,
+    Down(RegistryError),
+}
+
+impl fmt::Debug for Sessions {
+    /// Leaves out the options, which hold the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("shown", &self.shown)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sessions {
+    pub(super) fn new(options: PgConnectOptions, shown: String) -> Self {
+        Self {
+            options,
+            shown,
+            idle: Mutex::default(),
+            permits: Semaphore::new(SESSIONS_MAX),
+            state: watch::Sender::new(State::Starting),
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        *self.state.borrow() == State::Up
+    }
+
+    /// Fails at once while the database is known to be down.
+    async fn ready(&self) -> Result<()> {
+        let mut state = self.state.subscribe();
+        let known = state.wait_for(|state| *state != State::Starting);
+        let known = tokio::time::timeout(LIMIT, known).await;
+        match known.map(|known| known.map(|state| state.clone())) {
+            Ok(Ok(State::Up)) => Ok(()),
+            Ok(Ok(State::Down(error))) => Err(error),
+            _ => Err(self.told(&sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
+        }
+    }
+
+    /// A connection for a while. One that is not given back by `Lent::done` is closed.
+    pub(super) async fn lend(&self) -> Result<Lent<'_>> {
+        self.ready().await?;
+        let Ok(Ok(permit)) = tokio::time::timeout(LIMIT, self.permits.acquire()).await else {
+            let cause = format!("has been busy with {SESSIONS_MAX} of our calls for too long");
+            return Err(failure::error(&self.shown, &cause, "look at the server's load"));
+        };
+        let session = match self.reused().await {
+            Some(session) => session,
+            None => self.connect().await?,
+        };
+        Ok(Lent {
+            sessions: self,
+            session,
+            _permit: permit,
+        })
+    }
+
+    async fn reused(&self) -> Option<PgConnection> {
+        while let Some((mut session, used)) = self.pop() {
+            if used.elapsed() < FRESH || limited(session.ping()).await.is_ok() {
+                return Some(session);
+            }
+        }
+        None
+    }
+
+    fn pop(&self) -> Option<(PgConnection, Instant)> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn put_back(&self, session: PgConnection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < SESSIONS_MAX {
+            idle.push((session, Instant::now()));
+        }
+    }
+
+    /// A new connection, if the database is not known to be down. If it cannot be had, it is known from then on.
+    pub(super) async fn connect(&self) -> Result<PgConnection> {
+        self.ready().await?;
+        self.dial().await.map_err(|error| self.down(&error))
+    }
+
+    async fn dial(&self) -> sqlx::Result<PgConnection> {
+        // On the heap: it is large, seldom had, and within every call's future.
+        let dialling = Box::pin(async {
+            let mut session = self.options.connect().await?;
+            sqlx::raw_sql(SETTINGS).execute(&mut session).await?;
+            Ok(session)
+        });
+        limited(dialling).await
+    }
+
+    fn down(&self, error: &sqlx::Error) -> RegistryError {
+        let error = self.told(error);
+        self.state.send_replace(State::Down(error.clone()));
+        error
+    }
+
+    pub(super) fn told(&self, error: &sqlx::Error) -> RegistryError {
+        failure::told(&self.shown, error)
+    }
+
+    async fn look(&self) -> Result<()> {
+        if self.is_up()
+            && let Some(session) = self.reused().await
+        {
+            self.put_back(session);
+            return Ok(());
+        }
+        let mut session = self.dial().await.map_err(|error| self.told(&error))?;
+        if !self.is_up() {
+            migrate::migrate(&self.shown, &mut session).await?;
+        }
+        self.put_back(session);
+        Ok(())
+    }
+}
+
+/// Notices when the database goes, and tries until it is back.
+pub(super) async fn keep(sessions: Arc<Sessions>) {
+    let mut pause = PAUSE_MIN;
+    let mut said = None;
+    loop {
+        match sessions.look().await {
+            Ok(()) => {
+                if said.take().is_some() {
+                    tracing::info!("the registry {} works again", sessions.shown);
+                }
+                sessions.state.send_replace(State::Up);
+                pause = PAUSE_MIN;
+                sleep(LOOK).await;
+            }
+            Err(error) => {
+                if said.as_ref() != Some(&error) {
+                    tracing::warn!("{error}; until then nobody is evicted");
+                    said = Some(error.clone());
+                }
+                sessions.state.send_replace(State::Down(error));
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+}
+
+/// A connection that goes back when all went well with it.
+#[derive(Debug)]
+pub(super) struct Lent<'a> {
+    sessions: &'a Sessions,
+    pub(super) session: PgConnection,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Lent<'_> {
+    /// Puts what failed into words. A connection by which something failed is closed: what state it is in is not known.
+    pub(super) fn done<T>(self, result: sqlx::Result<T>) -> Result<T> {
+        match result {
+            Ok(done) => {
+                self.sessions.put_back(self.session);
+                Ok(done)
+            }
+            Err(error) => Err(self.sessions.told(&error)),
+        }
+    }
+}

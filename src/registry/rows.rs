@@ -1,0 +1,198 @@
+//! What is stored, as rows of either database.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::{Activity, DEPARTED_MAX, Entry, EntryId, Event, OpenIntent, Recorded, RegistryError, Version};
+use crate::admission::known::{Connections, Known, Source};
+use crate::types::{Millis, UserId};
+
+/// Id, first seen, registered, source, last active, calls, working and broken connections, protected.
+pub(super) type UserRow = (
+    String,
+    i64,
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    bool,
+);
+
+/// Id, at, tenant, event, user, newcomer, outcome, reason, users, limit, request id, intent, replica.
+pub(super) type EntryRow = (
+    i64,
+    i64,
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+    String,
+);
+
+/// A text as it is stored. PostgreSQL stores no NUL, SQLite's JSON none either, and an id may be any string.
+pub(super) fn stored(text: &str) -> Cow<'_, str> {
+    if text.contains(['\0', '\\']) {
+        Cow::Owned(text.replace('\\', "\\\\").replace('\0', "\\0"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// A text as it was before it was stored.
+pub(super) fn told(stored: String) -> String {
+    if !stored.contains('\\') {
+        return stored;
+    }
+    let mut text = String::with_capacity(stored.len());
+    let mut characters = stored.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => text.extend(characters.next().map(|c| if c == '0' { '\0' } else { c })),
+            other => text.push(other),
+        }
+    }
+    text
+}
+
+pub(super) fn user_id(stored: String) -> UserId {
+    UserId::new(told(stored))
+}
+
+pub(super) fn user(row: UserRow) -> (UserId, Known) {
+    let (id, first_seen, registered, source, last_active, calls, working, broken, protected) = row;
+    let source = match source.as_deref() {
+        Some("own") => Source::Own,
+        _ => Source::Webhook,
+    };
+    let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    let known = Known {
+        first_seen: Millis(first_seen),
+        registered: registered.map(|at| (Millis(at), source)),
+        last_active: last_active.map(Millis),
+        calls: u64::try_from(calls).unwrap_or(0),
+        connections: working.zip(broken).map(|(working, broken)| Connections {
+            working: count(working),
+            broken: count(broken),
+        }),
+        protected,
+    };
+    (user_id(id), known)
+}
+
+pub(super) fn recorded(row: EntryRow) -> Result<Recorded, RegistryError> {
+    let (id, at, tenant, event, user, newcomer, outcome, reason, users, limit, request_id, intent, replica) =
+        row;
+    let Some(event) = Event::from_token(&event) else {
+        let what = format!("the journal's entry {id} is a {event:?}, which this version does not know");
+        return Err(RegistryError(format!("{what}; run the version that wrote it")));
+    };
+    let count = |count: i64| u32::try_from(count).unwrap_or(u32::MAX);
+    let entry = Entry {
+        at: Millis(at),
+        tenant,
+        event,
+        user: user.map(user_id),
+        newcomer: newcomer.map(user_id),
+        outcome: outcome.map(told),
+        reason: reason.map(told),
+        users: users.map(count),
+        limit: limit.map(count),
+        request_id: request_id.map(told),
+        intent: intent.map(EntryId),
+        replica: told(replica),
+    };
+    Ok(Recorded {
+        id: EntryId(id),
+        entry,
+    })
+}
+
+pub(super) fn open_intent((id, victim, at): (i64, String, i64)) -> OpenIntent {
+    OpenIntent {
+        id: EntryId(id),
+        victim: user_id(victim),
+        at: Millis(at),
+    }
+}
+
+/// The version since which changes can be told: not one that was never reached, or whose departed are forgotten.
+pub(super) fn useful(since: Option<Version>, version: Version) -> Option<Version> {
+    since.filter(|since| (version.0 - DEPARTED_MAX..=version.0).contains(&since.0))
+}
+
+/// A batch by tenants, since each tenant's users are changed by themselves.
+pub(super) fn by_tenant(batch: &[Activity]) -> BTreeMap<&str, Vec<&Activity>> {
+    let mut by_tenant: BTreeMap<&str, Vec<&Activity>> = BTreeMap::new();
+    for activity in batch {
+        by_tenant.entry(&activity.tenant).or_default().push(activity);
+    }
+    by_tenant
+}
+
+pub(super) fn calls(activity: &Activity) -> i64 {
+    i64::try_from(activity.calls).unwrap_or(i64::MAX)
+}
+
+/// Whether an entry is an intent that waits for its outcome.
+pub(super) fn is_open(entry: &Entry) -> bool {
+    entry.event == Event::Intent && entry.user.is_some()
+}
+
+/// The intent that an entry closes.
+pub(super) fn closes(entry: &Entry) -> Option<i64> {
+    let intent = entry.intent.filter(|_| entry.event == Event::Outcome);
+    intent.map(|id| id.0)
+}
+
+/// The intent of which an entry says that nobody was deleted for it.
+pub(super) fn undoes(entry: &Entry) -> Option<i64> {
+    let is_undone = matches!(entry.outcome.as_deref(), Some("withdrawn" | "refused"));
+    entry.intent.filter(|_| is_undone).map(|id| id.0)
+}
+
+/// Binds an entry to a query's first thirteen places: at, tenant, event, user, newcomer, outcome, reason, users, limit,
+/// request id, intent, replica, is open. A macro, since the two databases' queries are of different types.
+macro_rules! bind_entry {
+    ($query:expr, $entry:expr) => {{
+        let entry: &$crate::registry::Entry = $entry;
+        let text = |text: &Option<String>| text.as_deref().map(|text| rows::stored(text).into_owned());
+        let id =
+            |id: &Option<$crate::types::UserId>| id.as_ref().map(|id| rows::stored(id.as_str()).into_owned());
+        $query
+            .bind(entry.at.0)
+            .bind(&*entry.tenant)
+            .bind(entry.event.token())
+            .bind(id(&entry.user))
+            .bind(id(&entry.newcomer))
+            .bind(text(&entry.outcome))
+            .bind(text(&entry.reason))
+            .bind(entry.users.map(i64::from))
+            .bind(entry.limit.map(i64::from))
+            .bind(text(&entry.request_id))
+            .bind(entry.intent.map(|id| id.0))
+            .bind(rows::stored(&entry.replica).into_owned())
+            .bind(rows::is_open(entry))
+    }};
+}
+pub(super) use bind_entry;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_comes_back_as_it_was() {
+        for text in ["", "ada", "a\0b", "\\", "\\0", "a\\\0\\0", "\0\0", "ü%'\""] {
+            assert!(!stored(text).contains('\0'));
+            assert_eq!(told(stored(text).into_owned()), text);
+        }
+    }
+}

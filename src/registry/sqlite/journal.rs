@@ -1,0 +1,101 @@
+//! The journal, and which webhooks arrived.
+
+use super::Sqlite;
+use crate::registry::rows::{self, EntryRow, bind_entry, stored};
+use crate::registry::{Entry, EntryId, OpenIntent, Recorded, Result};
+use crate::types::Millis;
+
+impl Sqlite {
+    pub(in crate::registry) async fn record(&self, entry: &Entry) -> Result<EntryId> {
+        let recording = async {
+            let mut change = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let insert = sqlx::query_scalar(
+                "INSERT INTO journal (at, tenant, event, user_id, newcomer, outcome, reason, users, user_limit, \
+                 request_id, intent, replica, is_open) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id",
+            );
+            let id = bind_entry!(insert, entry).fetch_one(&mut *change).await?;
+            if entry.intent.is_some() {
+                sqlx::query(
+                    "UPDATE journal SET is_open = is_open AND id IS NOT $1, is_undone = is_undone OR id IS $2 \
+                     WHERE id IN ($1, $2)",
+                )
+                .bind(rows::closes(entry))
+                .bind(rows::undoes(entry))
+                .execute(&mut *change)
+                .await?;
+            }
+            change.commit().await?;
+            Ok(id)
+        };
+        let recorded = recording.await;
+        self.done(recorded).map(EntryId)
+    }
+
+    pub(in crate::registry) async fn open_intents(&self, tenant: &str) -> Result<Vec<OpenIntent>> {
+        let found: sqlx::Result<Vec<(i64, String, i64)>> =
+            sqlx::query_as("SELECT id, user_id, at FROM journal WHERE tenant = $1 AND is_open ORDER BY id")
+                .bind(tenant)
+                .fetch_all(&self.readers)
+                .await;
+        let open = self.done(found)?;
+        Ok(open.into_iter().map(rows::open_intent).collect())
+    }
+
+    pub(in crate::registry) async fn deletions(&self, tenant: &str, since: Millis) -> Result<Vec<Millis>> {
+        let found: sqlx::Result<Vec<i64>> = sqlx::query_scalar(
+            "SELECT at FROM journal WHERE tenant = $1 AND event = 'intent' AND at >= $2 AND NOT is_undone \
+             ORDER BY at, id",
+        )
+        .bind(tenant)
+        .bind(since.0)
+        .fetch_all(&self.readers)
+        .await;
+        Ok(self.done(found)?.into_iter().map(Millis).collect())
+    }
+
+    pub(in crate::registry) async fn journal(
+        &self,
+        tenant: &str,
+        before: Option<EntryId>,
+        limit: usize,
+    ) -> Result<Vec<Recorded>> {
+        let found: sqlx::Result<Vec<EntryRow>> = sqlx::query_as(
+            "SELECT id, at, tenant, event, user_id, newcomer, outcome, reason, users, user_limit, request_id, \
+             intent, replica FROM journal WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+        )
+        .bind(tenant)
+        .bind(before.map_or(i64::MAX, |before| before.0))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.readers)
+        .await;
+        self.done(found)?.into_iter().map(rows::recorded).collect()
+    }
+
+    pub(in crate::registry) async fn prune(&self, before: Millis) -> Result<u64> {
+        let pruning = async {
+            let mut change = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            let pruned = sqlx::query("DELETE FROM journal WHERE at < $1 AND NOT is_open")
+                .bind(before.0)
+                .execute(&mut *change)
+                .await?;
+            sqlx::query("DELETE FROM webhooks WHERE at < $1")
+                .bind(before.0)
+                .execute(&mut *change)
+                .await?;
+            change.commit().await?;
+            Ok(pruned.rows_affected())
+        };
+        let pruned = pruning.await;
+        self.done(pruned)
+    }
+
+    pub(in crate::registry) async fn is_new_webhook(&self, webhook: &str, at: Millis) -> Result<bool> {
+        let noted = sqlx::query("INSERT INTO webhooks (id, at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(stored(webhook).into_owned())
+            .bind(at.0)
+            .execute(&self.writer)
+            .await;
+        self.done(noted).map(|noted| noted.rows_affected() > 0)
+    }
+}

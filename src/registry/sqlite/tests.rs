@@ -1,0 +1,71 @@
+//! What cannot be had from outside: a connection that has to fail.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::registry::{Entry, EntryId, Event};
+use crate::types::Millis;
+
+async fn opened() -> (Sqlite, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let sqlite = Sqlite::open(&directory.path().join("registry.db")).await.unwrap();
+    (sqlite, directory)
+}
+
+async fn set(sqlite: &Sqlite, pragma: &'static str) {
+    sqlx::raw_sql(pragma).execute(&sqlite.writer).await.unwrap();
+}
+
+async fn record(sqlite: &Sqlite, reason: &str) -> Result<EntryId> {
+    let entry = Entry {
+        reason: Some(reason.to_owned()),
+        ..Entry::new(Millis(1), "default", Event::Refusal, "replica")
+    };
+    sqlite.record(&entry).await
+}
+
+#[tokio::test]
+async fn r7_a_commit_is_on_the_disk_before_it_is_reported() {
+    let (sqlite, _directory) = opened().await;
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+        .fetch_one(&sqlite.writer)
+        .await
+        .unwrap();
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&sqlite.writer)
+        .await
+        .unwrap();
+    // 2 is FULL.
+    assert_eq!((synchronous, journal.as_str()), (2, "wal"));
+}
+
+#[tokio::test]
+async fn r14_what_cannot_be_written_says_why_and_works_again_afterwards() {
+    let (sqlite, _directory) = opened().await;
+    for (spoil, cause, mend) in [
+        (
+            "PRAGMA query_only = ON",
+            "cannot be written to, it is read-only; let",
+            "PRAGMA query_only = OFF",
+        ),
+        (
+            "PRAGMA max_page_count = 1",
+            "cannot grow, the disk is full; make room",
+            "PRAGMA max_page_count = 1000000",
+        ),
+    ] {
+        set(&sqlite, spoil).await;
+        let error = record(&sqlite, &"x".repeat(100_000))
+            .await
+            .unwrap_err()
+            .to_string();
+        let start = format!("the registry {} {cause}", sqlite.path.display());
+        assert!(error.starts_with(&start), "{error}");
+        assert!(!sqlite.is_up());
+        set(&sqlite, mend).await;
+        record(&sqlite, "works").await.unwrap();
+        assert!(sqlite.is_up());
+    }
+    // Nothing of what failed is there.
+    assert_eq!(sqlite.journal("default", None, 9).await.unwrap().len(), 2);
+}

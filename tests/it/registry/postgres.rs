@@ -1,0 +1,187 @@
+//! A database that may be down, and that replicas share.
+
+use std::time::{Duration, Instant};
+
+use snaptrade_sidecar::registry::{Event, Registry};
+use snaptrade_sidecar::types::Millis;
+
+use super::network::Network;
+use super::server::{PASSWORD, Server};
+use super::{T, entry, intent, open, until_up, user, users};
+use crate::harness::patiently;
+
+/// A call that fails without having waited for anything.
+const AT_ONCE: Duration = Duration::from_millis(500);
+/// What one call may take at most: a connection, and what is done by it.
+const LIMIT: Duration = Duration::from_secs(4);
+
+async fn failure(registry: &Registry) -> (String, Duration) {
+    let began = Instant::now();
+    let error = patiently(registry.record(entry(1, Event::Reload)))
+        .await
+        .unwrap_err();
+    let error = error.to_string();
+    assert!(!error.contains(PASSWORD) && !error.contains("wr0ng"), "{error}");
+    (error, began.elapsed())
+}
+
+#[tokio::test]
+async fn r14_a_server_that_is_down_costs_no_time_and_is_used_once_it_is_up() {
+    let server = Server::start();
+    let url = server.url(&server.database().await);
+    server.obey("stop");
+    // At the start, which is no reason to fail.
+    let registry = open(&url).await;
+    until_up(&registry, false).await;
+    let (error, took) = failure(&registry).await;
+    assert!(error.contains("cannot be reached"), "{error}");
+    assert!(
+        error.ends_with("; start the server, or correct host and port in registry.url"),
+        "{error}"
+    );
+    assert!(took < AT_ONCE, "{took:?}");
+    let began = Instant::now();
+    registry.turn(T, Duration::from_secs(9)).await.unwrap_err();
+    assert!(began.elapsed() < AT_ONCE);
+    server.obey("start");
+    until_up(&registry, true).await;
+    registry.seen(T, &users(&["a"]), Millis(1)).await.unwrap();
+    // In the middle.
+    let mut hold = registry.turn(T, Duration::from_secs(9)).await.unwrap();
+    let before = registry.intend(&mut hold, intent(1, "a")).await.unwrap();
+    server.obey("stop");
+    assert!(!hold.is_held().await);
+    registry.intend(&mut hold, intent(2, "a")).await.unwrap_err();
+    until_up(&registry, false).await;
+    let (_, took) = failure(&registry).await;
+    assert!(took < AT_ONCE, "{took:?}");
+    server.obey("start");
+    until_up(&registry, true).await;
+    // What was lost stays lost, and what was recorded stays recorded.
+    assert!(!hold.is_held().await);
+    let open = registry.open_intents(T).await.unwrap();
+    assert_eq!(open.len(), 1);
+    assert_eq!((open[0].id, &open[0].victim), (before, &user("a")));
+    assert_eq!(registry.users(T).await.unwrap().len(), 1);
+    registry.turn(T, Duration::from_secs(9)).await.unwrap();
+}
+
+#[tokio::test]
+async fn r14_a_network_that_swallows_everything_is_waited_for_once() {
+    let server = Server::shared();
+    let network = Network::to(server).await;
+    let database = server.database().await;
+    let registry = open(&Server::url_by(network.port, &database)).await;
+    registry.record(entry(1, Event::Reload)).await.unwrap();
+    network.cut();
+    let (error, took) = failure(&registry).await;
+    assert!(
+        error.contains("does not answer in time; look at the server, and at the network"),
+        "{error}"
+    );
+    assert!(took < LIMIT, "{took:?}");
+    until_up(&registry, false).await;
+    let (_, took) = failure(&registry).await;
+    assert!(took < AT_ONCE, "{took:?}");
+    network.mend();
+    until_up(&registry, true).await;
+    registry.record(entry(1, Event::Reload)).await.unwrap();
+}
+
+#[tokio::test]
+async fn r13_what_is_refused_says_why_without_the_password() {
+    let server = Server::shared();
+    let database = server.database().await;
+    let url = server.url(&database);
+    for (url, cause, remedy) in [
+        (
+            url.replace(PASSWORD, "wr0ng"),
+            "password authentication failed for user",
+            "correct user and password in registry.url, or the server's pg_hba.conf",
+        ),
+        (
+            url.replace(&database, "missing"),
+            "database \"missing\" does not exist",
+            "create the database, or correct its name in registry.url",
+        ),
+    ] {
+        let registry = open(&url).await;
+        let (error, _) = failure(&registry).await;
+        assert!(error.contains(cause) && error.ends_with(remedy), "{error}");
+        let shown = format!("{registry:?}");
+        assert!(!shown.contains(PASSWORD) && !shown.contains("wr0ng"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_left_alone() {
+    let server = Server::shared();
+    let database = server.database().await;
+    let url = server.url(&database);
+    open(&url).await.record(entry(1, Event::Reload)).await.unwrap();
+    let mut session = server.session(&database).await;
+    let newer = "UPDATE snaptrade_sidecar.schema SET version = 99";
+    sqlx::raw_sql(newer).execute(&mut session).await.unwrap();
+    let registry = open(&url).await;
+    let (error, _) = failure(&registry).await;
+    assert!(
+        error.ends_with(
+            "has schema version 99, and this program knows 1 at most; run the newer version that wrote it, or give \
+             another database in registry.url"
+        ),
+        "{error}"
+    );
+    assert!(!registry.is_up());
+}
+
+#[tokio::test]
+async fn replicas_that_start_together_make_one_schema() {
+    let server = Server::shared();
+    let database = server.database().await;
+    let url = server.url(&database);
+    let starting: Vec<_> = (0..8)
+        .map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move {
+                let registry = open(&url).await;
+                until_up(&registry, true).await;
+                registry.record(entry(1, Event::Reload)).await.unwrap();
+            })
+        })
+        .collect();
+    for replica in starting {
+        patiently(replica).await.unwrap();
+    }
+    let mut session = server.session(&database).await;
+    let count = "SELECT count(*) FROM snaptrade_sidecar.journal";
+    let entries: i64 = sqlx::query_scalar(count).fetch_one(&mut session).await.unwrap();
+    assert_eq!(entries, 8);
+    // In the application's database, nothing of ours is among the application's.
+    let count = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    let theirs: i64 = sqlx::query_scalar(count).fetch_one(&mut session).await.unwrap();
+    assert_eq!(theirs, 0);
+}
+
+#[tokio::test]
+async fn replicas_that_change_the_same_users_wait_instead_of_failing() {
+    let server = Server::shared();
+    let url = server.url(&server.database().await);
+    let (one, two) = (open(&url).await, open(&url).await);
+    let there: Vec<String> = (0..300).map(|number| format!("user-{number}")).collect();
+    let there: Vec<&str> = there.iter().map(String::as_str).collect();
+    let back: Vec<&str> = there.iter().rev().copied().collect();
+    let changing = async |registry: &Registry, order: &[&str]| {
+        let order = users(order);
+        for at in 0..20 {
+            registry.seen(T, &order, Millis(at)).await.unwrap();
+            let batch = order.iter().map(|user| super::activity(user, at));
+            registry.active(&batch.collect::<Vec<_>>()).await.unwrap();
+            registry.gone(T, &order[..50]).await.unwrap();
+        }
+    };
+    patiently(async { tokio::join!(changing(&one, &there), changing(&two, &back)) }).await;
+    // Whoever follows the changes of both knows what there is.
+    let whole = one.changes(T, None).await.unwrap();
+    assert_eq!(whole.version, two.changes(T, None).await.unwrap().version);
+    assert_eq!(whole.users.len(), one.users(T).await.unwrap().len());
+}
