@@ -9,6 +9,7 @@
 //! - `serve`: the listener.
 
 mod access;
+pub(crate) mod answers;
 mod probes;
 mod problem;
 mod register;

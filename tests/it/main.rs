@@ -18,6 +18,7 @@ mod headers;
 mod limit_errors;
 mod logs;
 mod metrics;
+mod operate;
 mod ops;
 mod ops_access;
 mod probes;
