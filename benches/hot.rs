@@ -14,7 +14,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use snaptrade_sidecar::admission::policy::{Mode, OnListError, Patterns, Policy};
+use snaptrade_sidecar::admission::fuse::Fuse;
+use snaptrade_sidecar::admission::policy::{Key, Mode, OnListError, Patterns, Policy, UnknownAge};
 use snaptrade_sidecar::admission::roster::Roster;
 use snaptrade_sidecar::admission::{Admission, Circumstances, Deletion, Event, Reply, Terms};
 use snaptrade_sidecar::proxy::headers::strip_hop_by_hop;
@@ -106,11 +107,18 @@ fn admission(times: usize) {
         max_users: 5,
         on_list_error: OnListError::Forward,
         policy: Policy {
+            order: vec![Key::Oldest],
+            unknown_age: UnknownAge::Oldest,
             evictable: patterns(&["*".to_owned()]),
             protect: patterns(&["vip-*".to_owned()]),
             min_age: Duration::ZERO,
+            active_within: Duration::ZERO,
         },
         max_per_registration: 3,
+        fuse: Fuse {
+            evictions: 60,
+            window: Duration::from_hours(1),
+        },
         settle_timeout: Duration::from_secs(20),
         admission_timeout: Duration::from_secs(30),
     };

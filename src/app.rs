@@ -22,6 +22,7 @@ use crate::config::{Config, Tenant};
 use crate::guard::{Guard, Means};
 use crate::ops::{self, Ops};
 use crate::proxy::{Proxy, Shared};
+use crate::registry::Registry;
 use crate::server::{Limits, Listeners};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
@@ -118,6 +119,8 @@ impl App {
             origin: config.proxy.upstream.to_string(),
             forwarder: Forwarder::new(&config.proxy, tls.clone()),
             metrics: Arc::clone(&metrics),
+            registry: Arc::new(Registry::memory()),
+            replica: replica().into(),
             stopping: stopping.clone(),
             runtime: Handle::current(),
             tasks: admissions.clone(),
@@ -229,6 +232,7 @@ impl App {
 /// Says early what a wrong key or an unreachable upstream would otherwise say at the first registration.
 async fn first_look(guard: Arc<Guard>) {
     let (tenant, limit) = (guard.tenant(), guard.terms().max_users);
+    guard.settle().await;
     if let Ok(seen) = guard.look(Duration::ZERO).await {
         let users = seen.users.len();
         tracing::info!(tenant, users, limit, "SnapTrade answers for this key");
@@ -243,6 +247,12 @@ async fn first_look(guard: Arc<Guard>) {
             );
         }
     }
+}
+
+/// Names this process among the replicas.
+fn replica() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}/{}", host.trim(), std::process::id())
 }
 
 fn bind_proxy(config: &Config) -> Result<Listeners, BuildError> {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use snaptrade_sidecar::config::{self, Config, Sources, Tenant};
 use snaptrade_sidecar::guard::{Guard, Means};
 use snaptrade_sidecar::proxy::{Proxy, Shared};
+use snaptrade_sidecar::registry::Registry;
 use snaptrade_sidecar::server::{Limits, Listeners};
 use snaptrade_sidecar::telemetry::health::Health;
 use snaptrade_sidecar::telemetry::metrics::Metrics;
@@ -99,6 +100,8 @@ fn proxy(config: &Config, metrics: &Arc<Metrics>) -> Proxy {
         origin: config.proxy.upstream.to_string(),
         forwarder: forwarder.clone(),
         metrics: Arc::clone(metrics),
+        registry: Arc::new(Registry::memory()),
+        replica: "bench".into(),
         stopping: CancellationToken::new(),
         runtime: Handle::current(),
         tasks: TaskTracker::new(),

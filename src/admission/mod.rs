@@ -5,7 +5,11 @@
 //! reports what happened as the next event. The [`Roster`] is what the tenant's lock protects, and is passed in by
 //! the lock's holder.
 
+mod evict;
+pub mod fuse;
 pub mod known;
+mod order;
+mod people;
 pub mod policy;
 pub mod roster;
 #[cfg(test)]
@@ -17,8 +21,9 @@ mod turn;
 use std::time::{Duration, Instant};
 
 pub use crate::snaptrade::answer::Deletion;
-use crate::types::UserId;
-use policy::{Mode, OnListError, Policy};
+use crate::types::{Millis, UserId};
+use fuse::Fuse;
+use policy::{Mode, OnListError, Policy, Why};
 use roster::Roster;
 use turn::Turn;
 
@@ -33,6 +38,7 @@ pub struct Terms {
     pub on_list_error: OnListError,
     pub policy: Policy,
     pub max_per_registration: usize,
+    pub fuse: Fuse,
     /// How long a deletion is awaited, and a tombstone stays fresh.
     pub settle_timeout: Duration,
     /// From arrival; past it nothing more is waited for.
@@ -67,11 +73,27 @@ pub enum Reply {
 }
 
 /// What holds at the moment of an event, whatever the event is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Circumstances {
     pub caller_gone: bool,
     /// The program is shutting down.
     pub stopping: bool,
+    /// The time on the wall, by which ages, activity and the fuse go.
+    pub clock: Millis,
+    /// False if what is remembered could not be read: then nobody is evicted (R14).
+    pub knows: bool,
+}
+
+impl Default for Circumstances {
+    /// Nothing is in the way.
+    fn default() -> Self {
+        Self {
+            caller_gone: false,
+            stopping: false,
+            clock: Millis::default(),
+            knows: true,
+        }
+    }
 }
 
 /// What to do next.
@@ -79,7 +101,8 @@ pub struct Circumstances {
 pub enum Step {
     List,
     Pause(Duration),
-    RecordIntent(UserId),
+    /// With what decided for this user.
+    RecordIntent(UserId, Why),
     Delete(UserId),
     /// Send the registration; `retry` is its second and last time.
     Forward {
@@ -110,6 +133,10 @@ pub enum Reason {
     DeletionUnsettled,
     DeletionRejected,
     NotJournaled,
+    /// What is remembered could not be read.
+    RegistryDown,
+    /// There were too many evictions lately (R6).
+    FuseBlown,
     TimedOut,
     CallerGone,
     Stopping,
@@ -121,7 +148,12 @@ impl Reason {
     pub fn wants_attention(self) -> bool {
         matches!(
             self,
-            Self::TooManyOver | Self::NobodyEvictable | Self::DeletionUnsettled | Self::DeletionRejected
+            Self::TooManyOver
+                | Self::NobodyEvictable
+                | Self::DeletionUnsettled
+                | Self::DeletionRejected
+                | Self::RegistryDown
+                | Self::FuseBlown
         )
     }
 
@@ -141,6 +173,8 @@ impl Reason {
             Self::DeletionUnsettled => "deletion-unsettled",
             Self::DeletionRejected => "deletion-rejected",
             Self::NotJournaled => "not-journaled",
+            Self::RegistryDown => "registry-down",
+            Self::FuseBlown => "fuse-blown",
             Self::TimedOut => "timed-out",
             Self::CallerGone => "caller-gone",
             Self::Stopping => "shutting-down",
@@ -159,7 +193,7 @@ pub enum Note {
     /// The intent was recorded, but its deletion was not sent.
     EvictionWithdrawn(UserId),
     /// What `observe` would have deleted.
-    WouldEvict(UserId),
+    WouldEvict(UserId, Why),
     TombstonesCount,
 }
 

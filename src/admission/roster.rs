@@ -1,11 +1,15 @@
 //! What is known of a tenant's users under its lock, and for how long it may be relied on.
 
+mod remember;
+
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::policy::Candidate;
+use super::fuse::Fuse;
+use super::known::{Known, Source};
+use super::people::People;
 use crate::snaptrade::listing::is_tombstone_shaped;
-use crate::types::UserId;
+use crate::types::{Millis, UserId};
 
 /// A list older than this is no ground for an eviction (R3).
 pub const LIST_AGE_MAX: Duration = Duration::from_secs(2);
@@ -24,8 +28,17 @@ pub struct Unresolved {
 #[derive(Clone, Copy, Debug)]
 struct Registered {
     at: Instant,
+    clock: Millis,
     /// When a list last named it; from the first time on the lists are right about it.
     listed: Option<Instant>,
+}
+
+/// A remembered user that the last list did not name.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    since: Instant,
+    /// When the last list that missed it was asked for.
+    until: Instant,
 }
 
 /// The roster of one tenant. It is owned by whoever holds the tenant's lock.
@@ -34,7 +47,13 @@ pub struct Roster {
     /// The last confirmed list of this hold of the lock, with our own confirmed changes applied, and when it was asked
     /// for: it may be as old as that.
     listed: Option<(Instant, Vec<UserId>)>,
-    first_seen: HashMap<UserId, Instant>,
+    /// What is remembered, of those that no list names any more too.
+    people: People,
+    /// Listed and not remembered before, until somebody asks.
+    newly_seen: Vec<UserId>,
+    missing: HashMap<UserId, Missing>,
+    /// The tombstones of the last list, and when each was first seen.
+    tombstones: HashMap<UserId, Instant>,
     registered: HashMap<UserId, Registered>,
     removed: HashMap<UserId, Instant>,
     /// The removed that the last list still named.
@@ -47,6 +66,10 @@ pub struct Roster {
     doomed: HashMap<UserId, Instant>,
     /// The doomed that are gone by now, until somebody asks.
     gone: Vec<UserId>,
+    /// When deletions were made that the fuse may count.
+    deletions: Vec<Millis>,
+    /// For how long a user has to be missing from the lists to have vanished: the settle time at the last list.
+    settle: Duration,
     /// At most one (R10).
     pub unresolved: Option<Unresolved>,
     /// Learnt from a limit error: on this key a tombstone takes a slot.
@@ -54,17 +77,19 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// Takes in a reply of `listUsers` to a call made at `asked`. Fails, and changes nothing that an eviction could rest
-    /// on, if it is empty although somebody must be there: such a list is believed only once it has stayed empty for
-    /// `settle`.
+    /// Takes in a reply of `listUsers` to a call made at `asked`; `clock` is `now` on the wall. Fails, and changes nothing
+    /// that an eviction could rest on, if it is empty although somebody must be there: such a list is believed only once
+    /// it has stayed empty for `settle`.
     pub fn take(
         &mut self,
         entries: Vec<UserId>,
         asked: Instant,
         now: Instant,
+        clock: Millis,
         settle: Duration,
     ) -> Result<(), EmptyList> {
         self.listed = None;
+        self.settle = settle;
         if entries.is_empty() && self.somebody_must_be_there() {
             let since = *self.empty_since.get_or_insert(now);
             if now.duration_since(since) < settle {
@@ -76,16 +101,21 @@ impl Roster {
         self.removed.retain(|_, at| now.duration_since(*at) < settle);
         self.doomed
             .retain(|_, at| now.duration_since(*at) < settle * DOOMED_SETTLE_TIMES);
-        // Looked up rather than searched for: a key may have very many users.
-        let named: HashSet<UserId> = entries.iter().cloned().collect();
+        // Those of whom more is known than that they are there; of the others there may be very many.
+        let matters = |id: &&UserId| self.doomed.contains_key(*id) || self.registered.contains_key(*id);
+        let named: HashSet<UserId> = entries.iter().filter(matters).cloned().collect();
         for (id, _) in self.doomed.extract_if(|id, _| !named.contains(id)) {
+            self.people.remove(&id);
             self.removed.insert(id.clone(), now);
             self.gone.push(id);
         }
-        let entries = self.with_own_changes(entries, &named, now, settle);
-        self.first_seen
-            .retain(|id, _| named.contains(id) || self.registered.contains_key(id));
-        self.note_seen(&entries, now);
+        let mut entries = self.with_own_changes(entries, &named, now, settle);
+        let before = std::mem::take(&mut self.tombstones);
+        let tombstones = entries.iter().filter(|id| is_tombstone(id));
+        self.tombstones = tombstones
+            .map(|id| (id.clone(), before.get(id).copied().unwrap_or(now)))
+            .collect();
+        self.meet(&mut entries, asked, now, clock);
         self.listed = Some((asked, entries));
         Ok(())
     }
@@ -93,22 +123,15 @@ impl Roster {
     /// Somebody was there who is not on the way out.
     fn somebody_must_be_there(&self) -> bool {
         let victim = self.unresolved.as_ref().map(|unresolved| &unresolved.victim);
-        self.first_seen
-            .keys()
-            .any(|id| !is_tombstone(id) && !self.is_on_its_way(id) && Some(id) != victim)
+        self.people.ids().any(|id| {
+            let may_be_gone = self.is_on_its_way(id) || self.missing.contains_key(id) || Some(id) == victim;
+            !is_tombstone(id) && !may_be_gone
+        })
     }
 
     /// Whether the list is wrong, or may be, in naming this user.
     fn is_on_its_way(&self, id: &UserId) -> bool {
         self.removed.contains_key(id) || self.doomed.contains_key(id)
-    }
-
-    /// Notes who was listed, perhaps somewhere else. It counts for `min_age` and proves nothing else: that list was fetched
-    /// without the lock, and may be from before what is known here.
-    pub fn note_seen(&mut self, entries: &[UserId], now: Instant) {
-        for id in entries {
-            self.first_seen.entry(id.clone()).or_insert(now);
-        }
     }
 
     /// `listUsers` may lag: a user that we just registered counts, one that we just saw go does not.
@@ -154,20 +177,27 @@ impl Roster {
         self.listed = None;
     }
 
-    /// SnapTrade registered this user for us.
-    pub fn registered(&mut self, id: &UserId, now: Instant) {
+    /// SnapTrade registered this user for us: a new one, whatever was known by that id before.
+    pub fn registered(&mut self, id: &UserId, now: Instant, clock: Millis) {
         self.removed.remove(id);
         self.doomed.remove(id);
+        self.missing.remove(id);
         // It was gone, or it could not have been registered anew.
         self.unresolved.take_if(|unresolved| unresolved.victim == *id);
         self.registered.insert(
             id.clone(),
             Registered {
                 at: now,
+                clock,
                 listed: None,
             },
         );
-        self.first_seen.entry(id.clone()).or_insert(now);
+        let (known, _) = self.people.entry(id, Known::default());
+        *known = Known {
+            // Protected by hand is the id, whoever has it.
+            protected: known.protected,
+            ..known_from(clock)
+        };
         if let Some((_, entries)) = &mut self.listed
             && !entries.contains(id)
         {
@@ -179,7 +209,8 @@ impl Roster {
     pub fn removed(&mut self, id: &UserId, now: Instant) {
         self.removed.insert(id.clone(), now);
         self.registered.remove(id);
-        self.first_seen.remove(id);
+        self.people.remove(id);
+        self.missing.remove(id);
         if let Some((_, entries)) = &mut self.listed {
             entries.retain(|entry| entry != id);
         }
@@ -198,6 +229,27 @@ impl Roster {
         std::mem::take(&mut self.gone)
     }
 
+    /// A deletion is about to be sent: it counts for the fuse.
+    pub(super) fn count_deletion(&mut self, fuse: Fuse, clock: Millis) {
+        self.deletions.retain(|at| fuse.counts(*at, clock));
+        self.deletions.push(clock);
+    }
+
+    /// The last one did not happen.
+    pub(super) fn uncount_deletion(&mut self) {
+        self.deletions.pop();
+    }
+
+    /// When deletions were made that the fuse may count.
+    pub fn deletions(&self) -> &[Millis] {
+        &self.deletions
+    }
+
+    /// While the fuse is blown, when it closes again.
+    pub fn blown_until(&self, fuse: Fuse, now: Millis) -> Option<Millis> {
+        fuse.blown_until(&self.deletions, now)
+    }
+
     /// Deletions that were sent and have not been seen to happen.
     pub fn under_way(&self) -> usize {
         self.doomed.len() + usize::from(self.unresolved.is_some())
@@ -210,9 +262,9 @@ impl Roster {
     /// Whether an id is listed that differs in case or in white space around it at most. SnapTrade may take the two for
     /// one.
     pub fn lists_alike(&self, id: &UserId) -> bool {
-        let plain = |id: &UserId| id.as_str().trim().to_lowercase();
-        let wanted = plain(id);
-        self.entries().iter().any(|entry| plain(entry) == wanted)
+        let wanted: Vec<char> = plain(id).collect();
+        let is_alike = |entry: &UserId| plain(entry).eq(wanted.iter().copied());
+        self.entries().iter().any(is_alike)
     }
 
     /// The last confirmed list and when it was fetched, while it holds.
@@ -227,7 +279,7 @@ impl Roster {
     }
 
     /// The live users, in the list's order.
-    pub fn bare(&self) -> impl Iterator<Item = &UserId> {
+    pub fn bare(&self) -> impl Iterator<Item = &UserId> + Clone {
         self.entries().iter().filter(|id| !is_tombstone(id))
     }
 
@@ -237,7 +289,7 @@ impl Roster {
         let fresh = |id: &&UserId| {
             is_tombstone(id)
                 && self
-                    .first_seen
+                    .tombstones
                     .get(*id)
                     .is_some_and(|at| now.duration_since(*at) < settle)
         };
@@ -250,9 +302,16 @@ impl Roster {
         tombstones.chain(&self.lingering).cloned().collect()
     }
 
-    /// Whether the last list named this entry, in whatever role.
-    pub fn names(&self, entry: &UserId) -> bool {
-        self.entries().contains(entry) || self.lingering.contains(entry)
+    /// Whether the last list no longer named one of these, in whatever role.
+    pub(super) fn misses_any(&self, awaited: &[UserId]) -> bool {
+        let mut unseen: HashSet<&UserId> = awaited.iter().collect();
+        for entry in self.entries().iter().chain(&self.lingering) {
+            if unseen.is_empty() {
+                break;
+            }
+            unseen.remove(entry);
+        }
+        !unseen.is_empty()
     }
 
     /// How many of the removed the last list still named.
@@ -268,24 +327,20 @@ impl Roster {
     fn is_unlisted(&self, id: &UserId) -> bool {
         self.registered.get(id).is_some_and(|user| user.listed.is_none())
     }
+}
 
-    /// The live users as the policy sees them, without those that no list has named yet: their deletion could not
-    /// be confirmed. Nor could that of an empty id even be asked for.
-    pub fn candidates(&self, now: Instant) -> Vec<Candidate> {
-        let listed = |id: &&UserId| !self.is_unlisted(id) && !id.as_str().is_empty();
-        self.bare()
-            .filter(listed)
-            .map(|id| Candidate {
-                id: id.clone(),
-                age: self.registered.get(id).map(|user| now.duration_since(user.at)),
-                seen_for: self
-                    .first_seen
-                    .get(id)
-                    .map(|at| now.duration_since(*at))
-                    .unwrap_or_default(),
-            })
-            .collect()
+/// What is known of a user that we register.
+fn known_from(clock: Millis) -> Known {
+    Known {
+        first_seen: clock,
+        registered: Some((clock, Source::Own)),
+        ..Known::default()
     }
+}
+
+/// Without white space around it, and as near to lower case as goes by single characters.
+fn plain(id: &UserId) -> impl Iterator<Item = char> {
+    id.as_str().trim().chars().flat_map(char::to_lowercase)
 }
 
 fn is_tombstone(id: &UserId) -> bool {
@@ -295,64 +350,3 @@ fn is_tombstone(id: &UserId) -> bool {
 /// `listUsers` named nobody although users were known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmptyList;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SETTLE: Duration = Duration::from_secs(20);
-
-    fn ids(names: &[&str]) -> Vec<UserId> {
-        names.iter().map(UserId::new).collect()
-    }
-
-    fn bare(roster: &Roster) -> Vec<&str> {
-        roster.bare().map(UserId::as_str).collect()
-    }
-
-    #[test]
-    fn r3_a_list_is_fresh_for_two_seconds_and_gone_with_the_lock() {
-        let (mut roster, now) = (Roster::default(), Instant::now());
-        roster.take(ids(&["a"]), now, now, SETTLE).unwrap();
-        assert!(roster.is_fresh(now + LIST_AGE_MAX));
-        assert!(!roster.is_fresh(now + LIST_AGE_MAX + Duration::from_millis(1)));
-        roster.forget_list();
-        assert!(!roster.is_fresh(now));
-    }
-
-    #[test]
-    fn r3_own_changes_count_although_the_list_lags() {
-        let (mut roster, now) = (Roster::default(), Instant::now());
-        roster.take(ids(&["a", "b"]), now, now, SETTLE).unwrap();
-        roster.registered(&UserId::new("c"), now);
-        roster.removed(&UserId::new("a"), now);
-        roster.take(ids(&["a", "b"]), now, now, SETTLE).unwrap();
-        assert_eq!(bare(&roster), ["b", "c"]);
-        roster
-            .take(ids(&["a", "b"]), now + SETTLE, now + SETTLE, SETTLE)
-            .unwrap();
-        assert_eq!(bare(&roster), ["a", "b"]);
-    }
-
-    #[test]
-    fn r3_an_empty_list_is_believed_only_after_the_settle_time() {
-        let (mut roster, now) = (Roster::default(), Instant::now());
-        assert!(roster.take(ids(&[]), now, now, SETTLE).is_ok());
-        roster.take(ids(&["a"]), now, now, SETTLE).unwrap();
-        assert!(roster.take(ids(&[]), now, now, SETTLE).is_err());
-        assert!(!roster.is_fresh(now));
-        assert!(roster.take(ids(&[]), now + SETTLE, now + SETTLE, SETTLE).is_ok());
-    }
-
-    #[test]
-    fn a_tombstone_is_fresh_for_the_settle_time_only() {
-        let (mut roster, now) = (Roster::default(), Instant::now());
-        for at in [now, now + SETTLE] {
-            roster
-                .take(ids(&["a", "b_deleted", "_deleted"]), at, at, SETTLE)
-                .unwrap();
-            assert_eq!(bare(&roster), ["a", "_deleted"]);
-            assert_eq!(roster.fresh_tombstones(at, SETTLE), usize::from(at == now));
-        }
-    }
-}

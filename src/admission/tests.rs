@@ -1,9 +1,12 @@
 //! The rules as tables: events in, steps out.
 
 mod knowledge;
+mod memory;
+mod policies;
+mod roster;
 
 use super::*;
-use crate::admission::policy::Patterns;
+use crate::admission::policy::{Decided, Key, Patterns, Standing, UnknownAge};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -13,6 +16,18 @@ struct Bench {
     admission: Admission,
     here: Circumstances,
     now: Instant,
+    /// Of the last intent; the steps themselves come without it, so that most tests need not care.
+    why: Option<Why>,
+}
+
+/// What stands in a step for whatever decided.
+const ONLY: Why = Why {
+    decided: Decided::Last,
+    tied: Vec::new(),
+};
+
+fn intent(victim: &str) -> Step {
+    Step::RecordIntent(id(victim), ONLY)
 }
 
 fn id(name: &str) -> UserId {
@@ -40,24 +55,41 @@ impl Bench {
                 max_users: 3,
                 on_list_error: OnListError::Forward,
                 policy: Policy {
+                    order: vec![Key::Oldest],
+                    unknown_age: UnknownAge::Oldest,
                     evictable: patterns(&["*"]),
                     protect: patterns(&[]),
                     min_age: Duration::ZERO,
+                    active_within: Duration::ZERO,
                 },
                 max_per_registration: 3,
+                fuse: Fuse {
+                    evictions: 60,
+                    window: Duration::from_hours(1),
+                },
                 settle_timeout: Duration::from_secs(20),
                 admission_timeout: Duration::from_secs(30),
             },
             roster: Roster::default(),
             admission: Admission::new(Some(id("new")), now),
-            here: Circumstances::default(),
+            here: Circumstances {
+                clock: Millis(1_000_000_000_000),
+                ..Circumstances::default()
+            },
             now,
+            why: None,
         }
     }
 
     fn on(&mut self, event: Event) -> Step {
-        self.admission
-            .on(event, self.now, self.here, &self.terms, &mut self.roster)
+        let step = self
+            .admission
+            .on(event, self.now, self.here, &self.terms, &mut self.roster);
+        let Step::RecordIntent(victim, why) = step else {
+            return step;
+        };
+        self.why = Some(why);
+        Step::RecordIntent(victim, ONLY)
     }
 
     /// Feeds the events in turn and returns the last step.
@@ -67,6 +99,7 @@ impl Bench {
 
     fn after(&mut self, time: Duration) -> &mut Self {
         self.now += time;
+        self.here.clock = self.here.clock.plus(time);
         self
     }
 
@@ -90,10 +123,7 @@ fn a_free_slot_costs_a_list_and_the_registration() {
 #[test]
 fn at_the_limit_the_first_goes_and_its_end_is_confirmed() {
     let mut bench = Bench::new();
-    assert_eq!(
-        bench.run([Event::Begun, listed(&["a", "b", "c"])]),
-        Step::RecordIntent(id("a"))
-    );
+    assert_eq!(bench.run([Event::Begun, listed(&["a", "b", "c"])]), intent("a"));
     assert_eq!(bench.on(Event::IntentRecorded(true)), Step::Delete(id("a")));
     assert_eq!(bench.on(Event::Deleted(Deletion::Accepted)), Step::List);
     assert_eq!(bench.on(listed(&["a_deleted", "b", "c"])), FORWARD);
@@ -107,7 +137,7 @@ fn r3_a_confirmed_list_serves_the_next_admission_of_the_same_hold() {
     bench.run([Event::Begun, listed(&["a", "b"]), registered()]);
     bench.next_registration("newer");
     // `new` was registered since, and no list has named it yet.
-    assert_eq!(bench.on(Event::Begun), Step::RecordIntent(id("a")));
+    assert_eq!(bench.on(Event::Begun), intent("a"));
 }
 
 #[test]
@@ -217,7 +247,7 @@ fn r9_a_limit_error_is_retried_once_after_making_room() {
     let mut bench = Bench::new();
     bench.run([Event::Begun, listed(&["a", "b"])]);
     assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), Step::List);
-    assert_eq!(bench.on(listed(&["a", "b"])), Step::RecordIntent(id("a")));
+    assert_eq!(bench.on(listed(&["a", "b"])), intent("a"));
     bench.run([Event::IntentRecorded(true), Event::Deleted(Deletion::Accepted)]);
     assert_eq!(bench.on(listed(&["b"])), RETRY);
     assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), ANSWERED);
@@ -291,10 +321,7 @@ fn r10_a_plain_refusal_frees_the_next_and_a_rejection_nobody() {
         listed(&["a", "b", "c"]),
         Event::IntentRecorded(true),
     ]);
-    assert_eq!(
-        bench.on(Event::Deleted(Deletion::Refused)),
-        Step::RecordIntent(id("b"))
-    );
+    assert_eq!(bench.on(Event::Deleted(Deletion::Refused)), intent("b"));
     bench.on(Event::IntentRecorded(true));
     assert_eq!(bench.on(Event::Deleted(Deletion::Rejected)), FORWARD);
 }
@@ -346,7 +373,11 @@ fn observe_decides_and_deletes_nobody() {
     let mut bench = Bench::new();
     bench.terms.mode = Mode::Observe;
     assert_eq!(bench.run([Event::Begun, listed(&["a", "b", "c"])]), FORWARD);
-    assert_eq!(bench.admission.take_notes(), [Note::WouldEvict(id("a"))]);
+    let why = Why {
+        decided: Decided::Key(Key::Oldest, Standing::AgeUnknown { place: 1 }),
+        tied: Vec::new(),
+    };
+    assert_eq!(bench.admission.take_notes(), [Note::WouldEvict(id("a"), why)]);
 }
 
 #[test]
@@ -356,5 +387,5 @@ fn on_limit_error_counts_nothing_ahead() {
     assert_eq!(bench.on(Event::Begun), FORWARD);
     assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), Step::List);
     let many = ["a", "b", "c", "d", "e", "f", "g", "h"];
-    assert_eq!(bench.on(listed(&many)), Step::RecordIntent(id("a")));
+    assert_eq!(bench.on(listed(&many)), intent("a"));
 }

@@ -5,16 +5,12 @@ use std::time::{Duration, Instant};
 use super::policy::{Mode, OnListError};
 use super::roster::{Roster, Unresolved};
 use super::{
-    Admission, AfterLimit, Circumstances, Deletion, Ending, Note, PAUSE_MIN, Reason, Reply, State, Step,
-    Terms,
+    Admission, AfterLimit, Circumstances, Ending, Note, PAUSE_MIN, Reason, Reply, State, Step, Terms,
 };
 use crate::types::UserId;
 
 /// The longest pause between two looks at a list that is to change.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-
-/// How many users that SnapTrade refuses to delete are passed over in one admission.
-const REFUSALS_MAX: usize = 3;
 
 /// One call of [`Admission::on`]: the machine and all it may look at.
 pub(super) struct Turn<'a> {
@@ -50,7 +46,11 @@ impl Turn<'_> {
         self.roster.forget_list();
         let settle = self.terms.settle_timeout;
         let asked = self.admission.asked;
-        let taken = entries.is_some_and(|entries| self.roster.take(entries, asked, self.now, settle).is_ok());
+        let taken = entries.is_some_and(|entries| {
+            self.roster
+                .take(entries, asked, self.now, self.here.clock, settle)
+                .is_ok()
+        });
         let gone = self.roster.take_gone();
         self.admission.notes.extend(gone.into_iter().map(Note::Evicted));
         if taken {
@@ -72,7 +72,7 @@ impl Turn<'_> {
     }
 
     /// Decides on a list that was just taken in, or handed on by the admission before.
-    fn consider(&mut self) -> Step {
+    pub(super) fn consider(&mut self) -> Step {
         if let Some(step) = self.settle_deletion() {
             return step;
         }
@@ -148,7 +148,7 @@ impl Turn<'_> {
         let vanished = limit
             .awaited
             .as_ref()
-            .is_some_and(|awaited| awaited.iter().any(|entry| !self.roster.names(entry)));
+            .is_some_and(|awaited| self.roster.misses_any(awaited));
         if limit.evicted || vanished {
             return self.retry();
         }
@@ -172,120 +172,10 @@ impl Turn<'_> {
         }
     }
 
-    /// Starts the eviction of the first of `needed` victims, or says why there is none.
-    ///
-    /// One deletion that went wrong is enough: it may still happen, and a second would then be one too many (R10).
-    fn evict(&mut self, needed: usize) -> Step {
-        if let Some(reason) = self.admission.reason.filter(|reason| reason.is_failed_deletion()) {
-            return self.give_up(reason);
-        }
-        if self.admission.evicted.len() + needed > self.terms.max_per_registration {
-            return self.give_up(Reason::TooManyOver);
-        }
-        let mut order = self.terms.policy.order(&self.roster.candidates(self.now));
-        order.retain(|id| !self.admission.refused.contains(id));
-        if self.admission.refused.len() >= REFUSALS_MAX {
-            return self.give_up(Reason::NobodyEvictable);
-        }
-        if order.len() < needed {
-            let unlisted = self.roster.unlisted();
-            return if order.len() + unlisted < needed {
-                self.give_up(Reason::NobodyEvictable)
-            } else if self.admission.state == State::Looking {
-                self.pause_or(Reason::NobodyEvictable)
-            } else {
-                // Whom the admission before registered has to be listed before it can go.
-                self.look()
-            };
-        }
-        order.truncate(needed);
-        if self.terms.mode == Mode::Observe {
-            self.admission
-                .notes
-                .extend(order.into_iter().map(Note::WouldEvict));
-            return self.give_up(Reason::Observed);
-        }
-        if !self.roster.is_fresh(self.now) {
-            // It took too long to come: nothing irreversible may rest on it.
-            return self.pause_or(Reason::TimedOut);
-        }
-        let victim = order.swap_remove(0);
-        self.unless_in_vain().unwrap_or_else(|| {
-            self.admission.state = State::Intending(victim.clone());
-            Step::RecordIntent(victim)
-        })
-    }
-
-    /// A way out if an eviction would now be in vain (R4): nobody waits for it, or nobody will see it through.
-    fn unless_in_vain(&mut self) -> Option<Step> {
-        if self.here.caller_gone {
-            // Past its first deletion an admission sees itself through, but deletes nobody else.
-            Some(if self.admission.deletion_sent {
-                self.give_up(Reason::CallerGone)
-            } else {
-                self.finish(Ending::Abandoned)
-            })
-        } else if self.here.stopping {
-            Some(self.give_up(Reason::Stopping))
-        } else if self.past_deadline() {
-            Some(self.give_up(Reason::TimedOut))
-        } else {
-            None
-        }
-    }
-
-    pub(super) fn intent_recorded(&mut self, recorded: bool) -> Step {
-        let State::Intending(victim) = self.admission.state.clone() else {
-            // Out of turn: no intent was asked for, so that nothing may be deleted.
-            return self.give_up(Reason::NotJournaled);
-        };
-        if !recorded {
-            return self.give_up(Reason::NotJournaled);
-        }
-        let way_out = self.unless_in_vain();
-        let stale = !self.roster.is_fresh(self.now);
-        if way_out.is_some() || stale {
-            self.admission.notes.push(Note::EvictionWithdrawn(victim));
-            return way_out.unwrap_or_else(|| self.look());
-        }
-        self.admission.deletion_sent = true;
-        self.admission.unsettled = Some(victim.clone());
-        self.roster.unresolved = Some(Unresolved {
-            victim: victim.clone(),
-            since: self.now,
-        });
-        self.admission.state = State::Deleting(victim.clone());
-        Step::Delete(victim)
-    }
-
-    pub(super) fn deleted(&mut self, deletion: Deletion) -> Step {
-        let State::Deleting(victim) = self.admission.state.clone() else {
-            return self.give_up(Reason::DeletionUnsettled);
-        };
-        self.admission.pause = PAUSE_MIN;
-        if matches!(deletion, Deletion::Accepted | Deletion::Unclear) {
-            return self.look();
-        }
-        self.roster.unresolved = None;
-        self.admission.unsettled = None;
-        self.admission.notes.push(Note::EvictionRefused(victim.clone()));
-        self.admission.refused.push(victim);
-        match deletion {
-            Deletion::Rejected => self.give_up(Reason::DeletionRejected),
-            // The list named somebody who is not there. Its slot may be free, so that nobody else may have to go.
-            Deletion::NotFound => {
-                self.roster.forget_list();
-                self.pause_or(Reason::TimedOut)
-            }
-            _ if self.roster.is_fresh(self.now) => self.consider(),
-            _ => self.look(),
-        }
-    }
-
     pub(super) fn replied(&mut self, reply: Reply) -> Step {
         match reply {
             Reply::Registered(id) => {
-                self.roster.registered(&id, self.now);
+                self.roster.registered(&id, self.now, self.here.clock);
                 self.learn_whether_tombstones_count();
                 self.finish(Ending::Answered)
             }
@@ -326,12 +216,12 @@ impl Turn<'_> {
         }
     }
 
-    fn past_deadline(&self) -> bool {
+    pub(super) fn past_deadline(&self) -> bool {
         self.now >= self.admission.arrived + self.terms.admission_timeout
     }
 
     /// Pauses before the next look, each time longer; at the deadline gives up instead.
-    fn pause_or(&mut self, reason: Reason) -> Step {
+    pub(super) fn pause_or(&mut self, reason: Reason) -> Step {
         if self.past_deadline() {
             return self.give_up(reason);
         }
@@ -346,7 +236,7 @@ impl Turn<'_> {
     }
 
     /// Makes no (more) room. The registration goes out as it is, unless it has already been answered.
-    fn give_up(&mut self, reason: Reason) -> Step {
+    pub(super) fn give_up(&mut self, reason: Reason) -> Step {
         self.admission.reason = Some(reason);
         let refuse = reason == Reason::ListFailed && self.terms.on_list_error == OnListError::Reject;
         if self.admission.limit.is_some() {
@@ -376,7 +266,7 @@ impl Turn<'_> {
         Step::Forward { retry }
     }
 
-    fn finish(&mut self, ending: Ending) -> Step {
+    pub(super) fn finish(&mut self, ending: Ending) -> Step {
         self.admission.state = State::Finished;
         Step::Finish(ending)
     }

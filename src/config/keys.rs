@@ -78,6 +78,7 @@ const CENTURY: Kind = Span {
 
 pub(super) const FORMATS: &[&str] = &["auto", "text", "json"];
 pub(super) const MODES: &[&str] = &["enforce", "on-limit-error", "observe", "off"];
+pub(super) const UNKNOWN_AGE: &[&str] = &["oldest", "list-order", "protect"];
 pub(super) const ON_LIST_ERROR: &[&str] = &["forward", "reject"];
 pub(super) const PHRASES: &[&str] = &[
     "connection limit reached",
@@ -120,12 +121,19 @@ pub(super) const KEYS: &[Key] = &[
     text("tenants.*.settle_timeout", TIMEOUT, "20s", "How long a deletion may take to show in listUsers."),
     text("tenants.*.admission_timeout", TIMEOUT, "30s", "For a registration, its wait in the queue included; past it, forwarded as it is, or 503 if still queued."),
     count("tenants.*.queue_max", 1, 100_000, 64, "Registrations that may wait at once; further ones get 503."),
+    text("tenants.*.replay_window", PAUSE, "2m", "How long a reply is kept whose caller left before it got it; 0s: not at all."),
 
     text("tenants.*.eviction.mode", OneOf(MODES), "enforce", "enforce; on-limit-error: only after SnapTrade refused; observe: decide but delete nobody; off."),
+    list("tenants.*.eviction.order", &["oldest"], "Who goes first, by keys compared in turn: oldest, least-recently-active, never-active, least-active, no-connections, broken-connections."),
+    text("tenants.*.eviction.unknown_age", OneOf(UNKNOWN_AGE), "oldest", "Users of unknown age: oldest: they go first, by place in listUsers; list-order: then places decide for all; protect: they stay."),
     list("tenants.*.eviction.evictable", &["*"], "Patterns of user ids that may be evicted; `*` is any number of characters, `?` is one."),
     list("tenants.*.eviction.protect", &[], "Patterns of user ids that are never evicted; they win over `evictable`."),
     text("tenants.*.eviction.min_age", CENTURY, "0s", "Never evict a user younger than this."),
+    text("tenants.*.eviction.active_within", CENTURY, "0s", "Never evict a user that was active in this long."),
     count("tenants.*.eviction.max_per_registration", 1, 1_000, 3, "Evict nobody if making room would take more deletions than this."),
+
+    count("tenants.*.eviction.fuse.evictions", 1, 1_000_000, 60, "Evict nobody more once this many were within the window; it passes by itself."),
+    text("tenants.*.eviction.fuse.window", Span { min: Duration::from_secs(1), max: Duration::from_hours(366 * 24) }, "1h", "For how long an eviction counts."),
 
     list("tenants.*.limit_error.phrases", PHRASES, "What SnapTrade says when the limit is reached, in any case; at least 5 characters each."),
 ];

@@ -132,4 +132,6 @@ pub struct Tenant {
     /// For one `listUsers` or `deleteUser`.
     pub manage_timeout: Duration,
     pub queue_max: usize,
+    /// How long a reply to a registration is kept whose caller left before it got it.
+    pub replay_window: Duration,
 }

@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The entries of a list as what they stand for, without those that do not, each of which is a fault.
-    pub(super) fn list<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, Problem>) -> Vec<T> {
+    pub(super) fn list<T>(&mut self, key: &str, mut parse: impl FnMut(&str) -> Result<T, Problem>) -> Vec<T> {
         let items: Vec<Item> = match self.setting(key) {
             Some(Setting {
                 value: Value::List(items),

@@ -9,7 +9,8 @@ use super::fault::{Place, Problem};
 use super::layers::variable_part;
 use super::reader::Reader;
 use crate::admission::Terms;
-use crate::admission::policy::{Mode, OnListError, Patterns, Policy};
+use crate::admission::fuse::Fuse;
+use crate::admission::policy::{Key, Mode, OnListError, Patterns, Policy, UnknownAge};
 use crate::types::{ClientId, ConsumerKey};
 
 /// Shorter, a phrase would be found in errors that are about something else.
@@ -48,6 +49,7 @@ fn tenant(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool) ->
     let signature_max_age = reader.span("tenants.*.signature_max_age");
     let manage_timeout = reader.span("tenants.*.manage_timeout");
     let queue_max = reader.count("tenants.*.queue_max");
+    let replay_window = reader.span("tenants.*.replay_window");
     Some(Tenant {
         name: Arc::from(name),
         client_id: client_id?,
@@ -57,6 +59,7 @@ fn tenant(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool) ->
         signature_max_age,
         manage_timeout,
         queue_max,
+        replay_window,
     })
 }
 
@@ -148,6 +151,7 @@ fn terms(reader: &mut Reader<'_>) -> Option<Terms> {
     let (on_list_error, _) = reader.text("tenants.*.on_list_error");
     let evictable = patterns(reader, "tenants.*.eviction.evictable");
     let protect = patterns(reader, "tenants.*.eviction.protect");
+    let (unknown_age, _) = reader.text("tenants.*.eviction.unknown_age");
     let terms = Terms {
         // The table lets no other words through; those that delete least stand for the impossible rest.
         mode: match mode.as_str() {
@@ -164,7 +168,15 @@ fn terms(reader: &mut Reader<'_>) -> Option<Terms> {
         max_per_registration: reader.count("tenants.*.eviction.max_per_registration"),
         settle_timeout: reader.span("tenants.*.settle_timeout"),
         admission_timeout: reader.span("tenants.*.admission_timeout"),
+        fuse: Fuse {
+            evictions: reader.count("tenants.*.eviction.fuse.evictions"),
+            window: reader.span("tenants.*.eviction.fuse.window"),
+        },
         policy: Policy {
+            order: order(reader),
+            // As above, and the strictest of the rest.
+            unknown_age: UnknownAge::from_token(&unknown_age).unwrap_or(UnknownAge::Protect),
+            active_within: reader.span("tenants.*.eviction.active_within"),
             min_age: reader.span("tenants.*.eviction.min_age"),
             evictable: evictable?,
             protect: protect?,
@@ -206,6 +218,25 @@ fn doubts(reader: &mut Reader<'_>, terms: &Terms) {
             reader.path("tenants.*.admission_timeout")
         ));
     }
+}
+
+/// The keys of the order. The same one twice is a slip: the second decides nothing.
+fn order(reader: &mut Reader<'_>) -> Vec<Key> {
+    let mut seen = Vec::new();
+    reader.list("tenants.*.eviction.order", |text| {
+        let key = Key::from_token(text).ok_or_else(|| {
+            let choices = Key::ALL.map(Key::token).join(", ");
+            Problem::new(
+                format!("{text:?} is not a key of the order"),
+                format!("choose of {choices}"),
+            )
+        })?;
+        if seen.contains(&key) {
+            return Err(Problem::new(format!("has {text:?} twice"), "keep the first"));
+        }
+        seen.push(key);
+        Ok(key)
+    })
 }
 
 fn patterns(reader: &mut Reader<'_>, key: &str) -> Option<Patterns> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::*;
-use crate::admission::policy::Mode;
+use crate::admission::policy::{Key, Mode, UnknownAge};
 
 mod faults;
 mod precedence;
@@ -129,6 +129,8 @@ fn every_key_of_a_file_arrives() {
          [log]\nformat = \"json\"\nlevel = \"warn,snaptrade_sidecar=debug\"\n\
          [tenants.acme]\nclient_id = \"a\"\nconsumer_key = \"k\"\nmax_users = 7\non_list_error = \"reject\"\n\
          [tenants.acme.eviction]\nmode = \"observe\"\nprotect = [\"vip-*\"]\nmin_age = \"1d\"\n\
+         order = [\"never-active\", \"oldest\"]\nunknown_age = \"list-order\"\nactive_within = \"90d\"\n\
+         fuse = {{ evictions = 6, window = \"5m\" }}\n\
          [tenants.acme.limit_error]\nphrases = [\"  Too many \"]\n"
     );
     let config = scene.file(&text).load().config;
@@ -150,7 +152,36 @@ fn every_key_of_a_file_arrives() {
     assert_eq!((tenant.terms.mode, tenant.terms.max_users), (Mode::Observe, 7));
     assert!(tenant.terms.policy.protect.matches("vip-1"));
     assert_eq!(tenant.terms.policy.min_age, Duration::from_hours(24));
+    assert_eq!(tenant.terms.policy.order, [Key::NeverActive, Key::Oldest]);
+    assert_eq!(tenant.terms.policy.unknown_age, UnknownAge::ListOrder);
+    assert_eq!(tenant.terms.policy.active_within, Duration::from_hours(90 * 24));
+    assert_eq!(tenant.terms.fuse.evictions, 6);
+    assert_eq!(tenant.terms.fuse.window, Duration::from_mins(5));
     assert_eq!(tenant.phrases, ["Too many"]);
+}
+
+#[test]
+fn the_fuse_is_a_section_or_variables_too() {
+    const EVICTIONS: &str = "SNAPTRADE_SIDECAR__TENANTS__DEFAULT__EVICTION__FUSE__EVICTIONS";
+    let fuse = |scene: Scene| scene.load().config.tenants[0].terms.fuse;
+    assert_eq!(fuse(Scene::minimal()).evictions, 60);
+    let section = Scene::minimal().file("[tenants.default.eviction.fuse]\nwindow = \"2h\"\n");
+    assert_eq!(fuse(section).window, Duration::from_hours(2));
+    assert_eq!(fuse(Scene::minimal().env((EVICTIONS, "7"))).evictions, 7);
+}
+
+#[test]
+fn an_order_names_each_known_key_once() {
+    let scene = |order: &str| Scene::minimal().flag("tenants.default.eviction.order", order);
+    assert_eq!(
+        scene("oldest,youngest,oldest").faults(),
+        [
+            "tenants.default.eviction.order (command line): \"youngest\" is not a key of the order; choose of oldest, \
+             least-recently-active, never-active, least-active, no-connections, broken-connections",
+            "tenants.default.eviction.order (command line): has \"oldest\" twice; keep the first",
+        ]
+    );
+    assert!(scene("[]").load().config.tenants[0].terms.policy.order.is_empty());
 }
 
 #[test]

@@ -13,11 +13,17 @@ const DEPARTURES_MAX: usize = 1024;
 impl Guard {
     /// The application deleted this user itself, and `SnapTrade` accepted it.
     pub fn departed(&self, user: UserId) {
+        self.replays.forget(&user);
         let mut departures = lock(&self.departures);
         if departures.len() == DEPARTURES_MAX {
             departures.pop_front();
         }
         departures.push_back((user, Instant::now()));
+    }
+
+    /// The application had this user's secret replaced, so that what was kept for it is worth nothing.
+    pub fn new_secret(&self, user: &UserId) {
+        self.replays.forget(user);
     }
 
     /// A call is on its way that may change who is there. Until its outcome is known, no list is ground for an eviction

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::book::now;
 use super::{Guard, lock};
 use crate::admission::roster::Roster;
 use crate::snaptrade::listing::is_tombstone_shaped;
@@ -40,6 +41,12 @@ pub struct LookError {
     why: String,
 }
 
+impl LookError {
+    pub(super) fn new(status: Option<u16>, why: String) -> Self {
+        Self { status, why }
+    }
+}
+
 impl fmt::Display for LookError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)
@@ -68,21 +75,20 @@ impl Guard {
         let called = self.manage.list().await;
         self.measure("list_users", &called);
         let Some(entries) = called.outcome else {
-            let error = LookError {
-                status: called.status,
-                why: called.failure.unwrap_or_default(),
-            };
+            let error = LookError::new(called.status, called.failure.unwrap_or_default());
             self.log_failed_look(&error);
             self.note_trouble(Some(&error.why));
             *last_failure = Some((Instant::now(), error.clone()));
             return Err(error);
         };
         self.note_trouble(None);
-        let under_way = self.roster.try_lock().map_or(0, |mut roster| {
-            roster.note_seen(&entries, Instant::now());
-            roster.under_way()
+        let under_way = self.held.try_lock().map_or(0, |mut held| {
+            held.roster.note_seen(&entries, Instant::now(), now());
+            held.roster.under_way()
         });
         let seen = Seen::of(&entries, under_way, began);
+        let noted = self.means.registry.seen(self.tenant(), &seen.users, now()).await;
+        self.note_failure(noted);
         self.remember(seen.clone());
         Ok(seen)
     }

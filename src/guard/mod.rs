@@ -3,142 +3,43 @@
 //! An admission is a task of its own on the control runtime, so that one past its first deletion finishes even if its
 //! caller leaves; a caller leaves by dropping the future of [`Guard::admit`].
 
+mod answer;
+mod book;
+mod by_hand;
 mod changes;
 mod look;
 mod own;
 mod perform;
+mod replay;
+mod settle;
 mod story;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
-use http::{HeaderMap, Response};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::roster::Roster;
-use crate::admission::{Reason, Terms};
+use crate::admission::Terms;
 use crate::config::Tenant;
+use crate::registry::Registry;
 use crate::snaptrade::proof::{self, Proven, RegistrationView, Unproven};
 use crate::snaptrade::signature::SigningKey;
 use crate::telemetry::metrics::Metrics;
 use crate::types::{Timestamp, UserId};
-use crate::upstream::error::UpstreamError;
 use crate::upstream::forward::Forwarder;
 use crate::upstream::manage::Manage;
 
+pub use answer::{Admitted, Refusal, Registration};
+use book::Held;
+pub use by_hand::{ByHand, Unable};
 pub use changes::Doubt;
 pub use look::{LookError, Seen};
-
-/// A registration that proved itself, as the caller sent it.
-pub struct Registration {
-    /// The path on the wire.
-    pub path: String,
-    /// Raw, without the `?`.
-    pub query: String,
-    /// End-to-end headers only.
-    pub headers: HeaderMap,
-    pub body: Bytes,
-    pub proven: Proven,
-    pub arrived: Instant,
-}
-
-/// Query, headers and body stay out of logs.
-impl fmt::Debug for Registration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registration")
-            .field("path", &self.path)
-            .field("user_id", &self.proven.user_id)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What became of a registration.
-pub struct Admitted {
-    pub answer: Result<Response<Bytes>, Refusal>,
-    /// Those whose deletion is confirmed; the application may drop what it stored for them.
-    pub evicted: Vec<UserId>,
-    /// The one whose deletion was sent and has not been seen to happen; better taken as gone too.
-    pub unsettled: Option<UserId>,
-    pub retried: bool,
-    pub reason: Option<Reason>,
-}
-
-/// The reply may hold a user secret, and stays out of logs.
-impl fmt::Debug for Admitted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admitted")
-            .field("outcome", &self.outcome())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Admitted {
-    /// What became of it in a word: as the caller is told, and as it is counted.
-    pub fn outcome(&self) -> &'static str {
-        match &self.answer {
-            _ if !self.evicted.is_empty() => "evicted",
-            // What never left was not forwarded.
-            Err(Refusal::Upstream(error)) if !error.sent() => "refused",
-            Ok(_) | Err(Refusal::Upstream(_) | Refusal::ReplyTooLong) => "forwarded",
-            Err(_) => "refused",
-        }
-    }
-
-    fn refused(refusal: Refusal) -> Self {
-        Self {
-            answer: Err(refusal),
-            evicted: Vec::new(),
-            unsettled: None,
-            retried: false,
-            reason: None,
-        }
-    }
-}
-
-/// Why the caller gets an answer of the sidecar's own.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The upstream could not be reached, broke off or was too slow.
-    Upstream(UpstreamError),
-    /// Its reply was longer than one to a registration can be.
-    ReplyTooLong,
-    QueueFull,
-    /// It waited in the queue for as long as an admission may take.
-    QueuedTooLong,
-    /// The users could not be counted, and the tenant's owner wants a refusal then.
-    ListFailed,
-    /// The caller left, so that nobody reads this.
-    CallerGone,
-    /// The admission ended without an answer: an error of the sidecar's own.
-    Failed,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.token())
-    }
-}
-
-impl Refusal {
-    fn token(&self) -> &'static str {
-        match self {
-            Self::Upstream(error) => error.label(),
-            Self::ReplyTooLong => "reply-too-long",
-            Self::QueueFull => "queue-full",
-            Self::QueuedTooLong => "queued-too-long",
-            Self::ListFailed => "list-failed",
-            Self::CallerGone => "caller-gone",
-            Self::Failed => "failed",
-        }
-    }
-}
+use replay::Replays;
 
 /// What a guard works with, beside its tenant's configuration.
 #[derive(Clone, Debug)]
@@ -148,6 +49,9 @@ pub struct Means {
     pub origin: String,
     pub forwarder: Forwarder,
     pub metrics: Arc<Metrics>,
+    pub registry: Arc<Registry>,
+    /// Names this process in the journal.
+    pub replica: Arc<str>,
     /// Cancelled when the program is asked to stop.
     pub stopping: CancellationToken,
     /// The control runtime, so that an admission outlives the connection that brought it.
@@ -182,7 +86,10 @@ pub struct Guard {
     key: SigningKey,
     manage: Manage,
     /// The tenant's lock. It is fair, so that the queue is first come, first served.
-    roster: Arc<tokio::sync::Mutex<Roster>>,
+    held: Arc<tokio::sync::Mutex<Held>>,
+    replays: Replays,
+    /// As far as this process knows; another replica may know better.
+    paused: AtomicBool,
     queued: AtomicUsize,
     departures: Mutex<VecDeque<(UserId, Instant)>>,
     /// See [`Guard::doubt`].
@@ -206,12 +113,15 @@ impl Guard {
             key.clone(),
             tenant.manage_timeout,
         );
+        let replays = Replays::new(tenant.replay_window);
         Self {
             tenant,
             means,
             key,
             manage,
-            roster: Arc::default(),
+            held: Arc::default(),
+            replays,
+            paused: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             departures: Mutex::default(),
             in_doubt: AtomicBool::new(false),
@@ -250,6 +160,22 @@ impl Guard {
         }
     }
 
+    /// Whether its registrations are forwarded unmanaged, because somebody paused it.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    fn set_paused(&self, paused: bool) {
+        if self.paused.swap(paused, Ordering::Relaxed) != paused {
+            let tenant = self.tenant();
+            tracing::info!(
+                tenant,
+                paused,
+                "registrations are managed, or while paused forwarded as they come"
+            );
+        }
+    }
+
     fn evicted(&self) {
         self.evictions.fetch_add(1, Ordering::Relaxed);
     }
@@ -276,16 +202,30 @@ impl Guard {
     }
 
     async fn run(&self, registration: Registration, mut caller: oneshot::Sender<Admitted>) {
+        let newcomer = registration.proven.user_id.as_ref();
         let admitted = match self.take_turn(registration.arrived, &mut caller).await {
-            Ok(mut roster) => self.perform(&registration, &caller, &mut roster).await,
+            Ok(mut held) => {
+                if let Some(kept) = newcomer.and_then(|user| self.replays.take(user)) {
+                    self.replay(&registration, kept)
+                } else {
+                    let admitted = self.perform(&registration, &caller, &mut held).await;
+                    held.hand_over(self.queued.load(Ordering::Acquire) > 0);
+                    admitted
+                }
+            }
             Err(refusal) => self.refuse_unheard(&registration, refusal),
         };
-        if caller.send(admitted).is_err() {
+        if let Err(admitted) = caller.send(admitted) {
+            let tenant = self.tenant();
+            let newcomer_id = newcomer.map(UserId::as_str);
             tracing::info!(
-                tenant = self.tenant(),
-                newcomer = registration.proven.user_id.as_ref().map(UserId::as_str),
+                tenant,
+                newcomer = newcomer_id,
                 "the caller left before its registration was answered"
             );
+            if let Some(user) = newcomer {
+                self.replays.keep(user, admitted);
+            }
         }
     }
 
@@ -294,16 +234,16 @@ impl Guard {
         &self,
         arrived: Instant,
         caller: &mut oneshot::Sender<Admitted>,
-    ) -> Result<OwnedMutexGuard<Roster>, Refusal> {
-        if let Ok(mut roster) = Arc::clone(&self.roster).try_lock_owned() {
-            roster.forget_list();
-            return Ok(roster);
+    ) -> Result<OwnedMutexGuard<Held>, Refusal> {
+        if let Ok(mut held) = Arc::clone(&self.held).try_lock_owned() {
+            held.roster.forget_list();
+            return Ok(held);
         }
         let _place = Place::take(self).ok_or(Refusal::QueueFull)?;
         let patience = self.tenant.terms.admission_timeout;
         let turn = tokio::time::timeout(
             patience.saturating_sub(arrived.elapsed()),
-            Arc::clone(&self.roster).lock_owned(),
+            Arc::clone(&self.held).lock_owned(),
         );
         tokio::select! {
             biased;

@@ -1,5 +1,6 @@
 //! Performs the steps of an admission, one after the other.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,10 +9,12 @@ use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::oneshot;
 
+use super::book::{Book, Held, now};
 use super::story::Story;
 use super::{Admitted, Guard, Refusal, Registration};
+use crate::admission::policy::Mode;
 use crate::admission::roster::Roster;
-use crate::admission::{Admission, Circumstances, Ending, Event, Reply, Step};
+use crate::admission::{Admission, Circumstances, Deletion, Ending, Event, Reply, Step, Terms};
 use crate::snaptrade::answer::{Answer, classify_registration};
 use crate::snaptrade::query;
 use crate::types::UserId;
@@ -36,50 +39,95 @@ impl Guard {
         &self,
         registration: &Registration,
         caller: &oneshot::Sender<Admitted>,
-        roster: &mut Roster,
+        held: &mut Held,
     ) -> Admitted {
-        let mut admission = Admission::new(registration.proven.user_id.clone(), registration.arrived);
+        let newcomer = registration.proven.user_id.clone();
+        let left = self
+            .terms()
+            .admission_timeout
+            .saturating_sub(registration.arrived.elapsed());
+        let (mut book, roster) = Book::open(self, newcomer.clone(), held, left).await;
+        let terms = self.terms_now();
+        let mut admission = Admission::new(newcomer, registration.arrived);
         let mut story = Story::new(self, registration);
         let mut answer = Err(Refusal::CallerGone);
         let mut event = Event::Begun;
-        let mut held = 0;
+        let mut delay = 0;
         loop {
             let here = Circumstances {
                 caller_gone: caller.is_closed(),
                 stopping: self.means.stopping.is_cancelled(),
+                knows: book.is_open(),
+                clock: now(),
             };
             let now = Instant::now();
             self.note_changes(roster, now);
-            let is_news = matches!(event, Event::Listed(_) | Event::Replied(_));
-            let step = admission.on(event, now, here, self.terms(), roster);
+            let is_list = matches!(event, Event::Listed(_));
+            let is_news = is_list || matches!(event, Event::Replied(_));
+            let step = admission.on(event, now, here, &terms, roster);
             if is_news {
                 self.see(roster);
             }
-            story.record(admission.take_notes());
+            let notes = admission.take_notes();
+            book.note(&notes).await;
+            story.record(&notes);
+            if is_list {
+                book.note_listed(roster).await;
+            }
             event = match step {
                 Step::List => self.list(&mut story).await,
                 Step::Pause(time) => {
                     tokio::time::sleep(time).await;
                     Event::Woken
                 }
-                Step::RecordIntent(victim) => {
-                    story.intend(&victim);
-                    Event::IntentRecorded(true)
+                Step::RecordIntent(victim, why) => {
+                    story.intend(&victim, &why);
+                    Event::IntentRecorded(book.intend(&victim, &why.to_string(), roster).await)
                 }
-                Step::Delete(victim) => self.delete(&victim, &mut story).await,
+                Step::Delete(victim) if book.is_timely() => self.delete(&victim, &mut story).await,
+                // It was not sent.
+                Step::Delete(_) => Event::Deleted(Deletion::Rejected),
                 Step::Forward { retry } => {
                     let reply;
-                    (reply, answer) = self.forward(registration, retry, &mut held, &mut story).await;
+                    (reply, answer) = self.forward(registration, retry, &mut delay, &mut story).await;
                     Event::Replied(reply)
                 }
                 Step::Finish(ending) => {
                     if ending == Ending::Refused {
                         answer = Err(Refusal::ListFailed);
                     }
-                    break story.finish(roster, &admission, answer);
+                    break self.close(book, story, roster, &admission, answer).await;
                 }
             };
+            if let Event::Replied(Reply::Registered(user)) = &event {
+                book.registered(user).await;
+            }
         }
+    }
+
+    /// Another replica may have paused the tenant, which is known since the registry was read.
+    fn terms_now(&self) -> Cow<'_, Terms> {
+        if self.is_paused() {
+            Cow::Owned(Terms {
+                mode: Mode::Off,
+                ..self.terms().clone()
+            })
+        } else {
+            Cow::Borrowed(self.terms())
+        }
+    }
+
+    async fn close(
+        &self,
+        book: Book<'_>,
+        story: Story<'_>,
+        roster: &Roster,
+        admission: &Admission,
+        answer: Result<Response<Bytes>, Refusal>,
+    ) -> Admitted {
+        let admitted = story.finish(roster, admission, answer);
+        book.close(roster, &admitted).await;
+        admitted
     }
 
     async fn list(&self, story: &mut Story<'_>) -> Event {
@@ -99,15 +147,15 @@ impl Guard {
         &self,
         registration: &Registration,
         retry: bool,
-        held: &mut u64,
+        delay: &mut u64,
         story: &mut Story<'_>,
     ) -> (Reply, Result<Response<Bytes>, Refusal>) {
         let began = Instant::now();
         let resign = retry || registration.arrived.elapsed() > RESIGN_AFTER;
         let mut request = if resign {
             // At least one second more than the last time, so that no signature is sent twice.
-            *held = registration.arrived.elapsed().as_secs().max(*held + 1);
-            self.signed_anew(registration, *held)
+            *delay = registration.arrived.elapsed().as_secs().max(*delay + 1);
+            self.signed_anew(registration, *delay)
         } else {
             request(registration, &registration.query)
         };

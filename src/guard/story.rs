@@ -8,6 +8,7 @@ use http::header::DATE;
 use http::{HeaderMap, Response};
 
 use super::{Admitted, Guard, Refusal, Registration};
+use crate::admission::policy::Why;
 use crate::admission::roster::Roster;
 use crate::admission::{Admission, Note, Reason};
 use crate::snaptrade::answer::ErrorBody;
@@ -85,77 +86,21 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// While the registry is in memory the log is the journal: the intent stands there before the deed (R7).
-    pub(super) fn intend(&self, victim: &UserId) {
+    /// Before it is recorded: while the registry is in memory, the log is what survives (R7).
+    pub(super) fn intend(&self, victim: &UserId, why: &Why) {
         let tenant = self.guard.tenant();
         tracing::info!(
             tenant,
             victim = victim.as_str(),
             newcomer = self.newcomer,
+            why = %why,
             "evicting: about to delete this user to make room"
         );
     }
 
-    pub(super) fn record(&self, notes: Vec<Note>) {
-        let (tenant, newcomer) = (self.guard.tenant(), self.newcomer.as_str());
+    pub(super) fn record(&self, notes: &[Note]) {
         for note in notes {
-            let outcome = match note {
-                Note::TombstonesCount => {
-                    tracing::info!(
-                        tenant,
-                        "on this key a user still takes a slot while its deletion is queued"
-                    );
-                    continue;
-                }
-                Note::Evicted(victim) => {
-                    self.guard.evicted();
-                    tracing::info!(
-                        tenant,
-                        victim = victim.as_str(),
-                        newcomer,
-                        "evicted: the user is deleted and no longer listed"
-                    );
-                    "evicted"
-                }
-                Note::EvictionRefused(victim) => {
-                    tracing::warn!(
-                        tenant,
-                        victim = victim.as_str(),
-                        newcomer,
-                        "eviction refused: SnapTrade did not accept the deletion"
-                    );
-                    "refused"
-                }
-                Note::EvictionUnsettled(victim) => {
-                    tracing::warn!(
-                        tenant,
-                        victim = victim.as_str(),
-                        newcomer,
-                        "eviction unsettled: the deletion was sent and the user is still listed after settle_timeout; it \
-                         may still go, so take it as gone"
-                    );
-                    "unsettled"
-                }
-                Note::EvictionWithdrawn(victim) => {
-                    tracing::info!(
-                        tenant,
-                        victim = victim.as_str(),
-                        newcomer,
-                        "eviction withdrawn: no deletion was sent"
-                    );
-                    "withdrawn"
-                }
-                Note::WouldEvict(victim) => {
-                    tracing::info!(
-                        tenant,
-                        victim = victim.as_str(),
-                        newcomer,
-                        "would evict this user, if the mode were not observe"
-                    );
-                    "would-evict"
-                }
-            };
-            self.guard.means.metrics.eviction(tenant, outcome);
+            self.guard.tell(note, &self.newcomer);
         }
     }
 
@@ -172,6 +117,7 @@ impl<'a> Story<'a> {
             evicted: admission.evicted().to_vec(),
             unsettled: admission.unsettled().cloned(),
             retried: admission.retried(),
+            replayed: false,
             reason: admission.reason(),
         };
         let outcome = admitted.outcome();
@@ -227,6 +173,84 @@ impl Guard {
         );
         self.answered(outcome, took);
         admitted
+    }
+
+    /// Logs and counts what happened.
+    pub(super) fn tell(&self, note: &Note, newcomer: &str) {
+        let tenant = self.tenant();
+        let outcome = match note {
+            Note::TombstonesCount => {
+                tracing::info!(
+                    tenant,
+                    "on this key a user still takes a slot while its deletion is queued"
+                );
+                return;
+            }
+            Note::Evicted(victim) => {
+                self.evicted();
+                tracing::info!(
+                    tenant,
+                    victim = victim.as_str(),
+                    newcomer,
+                    "evicted: the user is deleted and no longer listed"
+                );
+                "evicted"
+            }
+            Note::EvictionRefused(victim) => {
+                tracing::warn!(
+                    tenant,
+                    victim = victim.as_str(),
+                    newcomer,
+                    "eviction refused: SnapTrade did not accept the deletion"
+                );
+                "refused"
+            }
+            Note::EvictionUnsettled(victim) => {
+                tracing::warn!(
+                    tenant,
+                    victim = victim.as_str(),
+                    newcomer,
+                    "eviction unsettled: the deletion was sent and the user is still listed after settle_timeout; it \
+                     may still go, so take it as gone"
+                );
+                "unsettled"
+            }
+            Note::EvictionWithdrawn(victim) => {
+                tracing::info!(
+                    tenant,
+                    victim = victim.as_str(),
+                    newcomer,
+                    "eviction withdrawn: no deletion was sent"
+                );
+                "withdrawn"
+            }
+            Note::WouldEvict(victim, why) => {
+                tracing::info!(
+                    tenant,
+                    victim = victim.as_str(),
+                    newcomer,
+                    why = %why,
+                    "would evict this user, if the mode were not observe"
+                );
+                "would-evict"
+            }
+        };
+        self.means.metrics.eviction(tenant, outcome);
+    }
+
+    /// A reply that was kept is given out.
+    pub(super) fn replay(&self, registration: &Registration, kept: Admitted) -> Admitted {
+        let (tenant, newcomer) = (self.tenant(), registration.proven.user_id.as_ref());
+        tracing::info!(
+            tenant,
+            newcomer = newcomer.map(UserId::as_str),
+            "gave the reply that was kept, because its caller had left, to the next who asked"
+        );
+        self.answered(kept.outcome(), registration.arrived.elapsed());
+        Admitted {
+            replayed: true,
+            ..kept
+        }
     }
 
     fn answered(&self, outcome: &'static str, took: Duration) {

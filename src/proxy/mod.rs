@@ -135,6 +135,7 @@ impl Proxy {
                 (reply, arrived.elapsed())
             }
             (Route::DeleteUser, Some(guard)) => Box::pin(self.delete(request, guard, arrived)).await,
+            (Route::ResetSecret, Some(guard)) => Box::pin(self.reset_secret(request, guard, arrived)).await,
             _ => {
                 let mut request = streaming(request, self.shared.body_idle_timeout);
                 self.pass(&mut request, route, arrived).await
@@ -197,10 +198,7 @@ impl Proxy {
 
     /// A deletion by the application itself. The guard is told, so that no lagging list makes it evict somebody.
     async fn delete(&self, request: Request<Incoming>, guard: &Arc<Guard>, arrived: Instant) -> Passed {
-        let user = request.uri().query().and_then(|query| {
-            let raw = query::unique(query, "userId").ok()??;
-            query::decode(raw).map(UserId::new)
-        });
+        let user = user_of(&request);
         let mut request = streaming(request, self.shared.body_idle_timeout);
         // However this ends, also by the caller's leaving.
         let _doubt = guard.doubt();
@@ -211,17 +209,33 @@ impl Proxy {
         passed
     }
 
+    /// A new secret by the application itself.
+    async fn reset_secret(&self, request: Request<Incoming>, guard: &Guard, arrived: Instant) -> Passed {
+        let user = user_of(&request);
+        let mut request = streaming(request, self.shared.body_idle_timeout);
+        let passed = self.pass(&mut request, Route::ResetSecret, arrived).await;
+        if let Some(user) = user {
+            guard.new_secret(&user);
+        }
+        passed
+    }
+
     async fn register(
         &self,
         request: Request<Incoming>,
         guard: &Arc<Guard>,
         arrived: Instant,
     ) -> Response<ReplyBody> {
-        if guard.terms().mode == Mode::Off {
+        let why_unmanaged = if guard.terms().mode == Mode::Off {
+            Some("mode-off")
+        } else {
+            guard.is_paused().then_some("paused")
+        };
+        if let Some(why) = why_unmanaged {
             let mut request = streaming(request, self.shared.body_idle_timeout);
             let (reply, _) = self.pass(&mut request, Route::Register, arrived).await;
             guard.unmanaged();
-            return outcome::unmanaged(reply, "mode-off");
+            return outcome::unmanaged(reply, why);
         }
         let (head, body) = request.into_parts();
         let body = match self.registration_body(body).await {
@@ -263,6 +277,12 @@ impl Proxy {
             Err(error) => Err(Problem::from(&UpstreamError::caller_body(error))),
         }
     }
+}
+
+/// The user that a call is about.
+fn user_of(request: &Request<Incoming>) -> Option<UserId> {
+    let raw = query::unique(request.uri().query()?, "userId").ok()??;
+    query::decode(raw).map(UserId::new)
 }
 
 fn streaming(request: Request<Incoming>, idle: Duration) -> Request<RequestBody> {

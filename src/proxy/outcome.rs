@@ -31,11 +31,16 @@ pub(super) fn reply(admitted: Admitted) -> Response<ReplyBody> {
         Err(refusal) => Problem::from(&refusal).reply(),
     };
     let retried = if admitted.retried { "; retried" } else { "" };
+    let replayed = if admitted.replayed { "; replayed" } else { "" };
     let reason = admitted
         .reason
         .map(|reason| format!("; reason={}", reason.token()))
         .unwrap_or_default();
-    set(&mut reply, ADMISSION, &format!("{word}{retried}{reason}"));
+    set(
+        &mut reply,
+        ADMISSION,
+        &format!("{word}{retried}{replayed}{reason}"),
+    );
     if !admitted.evicted.is_empty() {
         set(&mut reply, EVICTED, &encoded(&admitted.evicted));
     }

@@ -25,6 +25,7 @@ mod probes;
 mod program;
 mod proof;
 mod raw;
+mod replays;
 mod replies;
 mod secure;
 mod serve;

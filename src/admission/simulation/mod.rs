@@ -2,17 +2,21 @@
 //!
 //! `SIMULATION_SEED=n cargo test --lib simulation` replays one seed, printing its steps.
 
+mod checks;
+mod scene;
 mod world;
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::policy::{Mode, OnListError, Patterns, Policy};
-use super::roster::{LIST_AGE_MAX, Roster};
+use super::known::{Known, Source};
+use super::roster::Roster;
 use super::*;
-use world::{Dice, Nature, World};
+use world::{Dice, World};
 
 const SEEDS: u64 = 12_000;
+/// What the clock on the wall shows at first.
+const CLOCK: Millis = Millis(1_700_000_000_000);
 const STEPS_MAX: usize = 400;
 
 struct Caller {
@@ -31,6 +35,8 @@ struct Witness {
     /// When the application last deleted somebody itself, and all whom it did.
     doubted: Option<Instant>,
     departed: Vec<UserId>,
+    /// When deletions were sent that were not refused.
+    deletions: Vec<Millis>,
 }
 
 /// What the rules need to remember about one admission.
@@ -42,6 +48,8 @@ struct Course {
     limit_hit: bool,
     /// A deletion was rejected, so that none may follow.
     rejected: bool,
+    /// Whom SnapTrade would not delete.
+    refused: Vec<UserId>,
 }
 
 struct Run {
@@ -50,120 +58,18 @@ struct Run {
     terms: Terms,
     roster: Roster,
     witness: Witness,
+    /// What is remembered, as whoever drives the machine keeps it.
+    registry: BTreeMap<UserId, Known>,
+    began: Instant,
+    /// Whether it could be read at the beginning of this hold of the lock.
+    knows: bool,
     stops_at: Option<Instant>,
     deletions: usize,
     registered: usize,
     verbose: bool,
 }
 
-fn patterns(sources: &[&str]) -> Patterns {
-    Patterns::new(&sources.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
-}
-
 impl Run {
-    fn new(seed: u64, verbose: bool) -> Self {
-        let mut dice = Dice::new(seed);
-        let clean = dice.percent(40);
-        let max_users = dice.pick([1, 2, 3, 4, 5, 6]);
-        // SnapTrade may allow more than the tenant's owner does.
-        let limit = max_users + dice.pick([0, 0, 1, 3]);
-        let nature = Nature {
-            limit,
-            tombstones_count: dice.percent(40),
-            delete_lag: dice.millis(2000),
-            settle: dice.millis(if clean { 8_000 } else { 30_000 }),
-            list_lag: if clean { Duration::ZERO } else { dice.millis(1500) },
-            faults: if clean { 0 } else { dice.below(30) },
-            other_hands: if clean { 0 } else { dice.below(10) },
-        };
-        let modes = [Mode::Enforce, Mode::Enforce, Mode::OnLimitError, Mode::Observe];
-        let mode = if clean { Mode::Enforce } else { dice.pick(modes) };
-        let protect = if clean {
-            patterns(&[])
-        } else {
-            patterns(&["vip-*"])
-        };
-        let terms = Terms {
-            mode,
-            max_users,
-            on_list_error: if dice.percent(50) {
-                OnListError::Forward
-            } else {
-                OnListError::Reject
-            },
-            policy: Policy {
-                evictable: patterns(&["*"]),
-                protect,
-                min_age: Duration::ZERO,
-            },
-            max_per_registration: 3,
-            settle_timeout: Duration::from_secs(20),
-            admission_timeout: Duration::from_secs(if clean { 36_000 } else { 30 }),
-        };
-        let now = Instant::now();
-        let there = if clean {
-            dice.below(max_users as u64 + 1)
-        } else {
-            dice.below(max_users as u64 + 6)
-        };
-        let name = |n| {
-            UserId::new(if n % 3 == 2 {
-                format!("vip-{n}")
-            } else {
-                format!("user-{n}")
-            })
-        };
-        let world = World::new(nature, now, (0..there).map(name));
-        let stops_at = (!clean && dice.percent(10)).then(|| now + dice.millis(20_000));
-        let (roster, witness) = (Roster::default(), Witness::default());
-        Self {
-            dice,
-            world,
-            terms,
-            roster,
-            witness,
-            stops_at,
-            deletions: 0,
-            registered: 0,
-            verbose,
-        }
-    }
-
-    fn is_clean(&self) -> bool {
-        self.world.nature.faults == 0
-            && self.world.nature.other_hands == 0
-            && self.terms.mode == Mode::Enforce
-            && self.world.nature.list_lag == Duration::ZERO
-            && self.stops_at.is_none()
-            && self.terms.admission_timeout > Duration::from_secs(30)
-    }
-
-    fn callers(&mut self) -> VecDeque<Caller> {
-        let clean = self.is_clean();
-        let mut arrives = self.world.now;
-        (0..=self.dice.below(9))
-            .map(|n| {
-                arrives += if self.dice.percent(60) {
-                    Duration::ZERO
-                } else {
-                    self.dice.millis(3000)
-                };
-                let known = !clean && self.dice.percent(10);
-                let newcomer = UserId::new(if known {
-                    format!("user-{n}")
-                } else {
-                    format!("new-{n}")
-                });
-                let leaves = (!clean && self.dice.percent(20)).then(|| arrives + self.dice.millis(5000));
-                Caller {
-                    newcomer,
-                    arrives,
-                    leaves,
-                }
-            })
-            .collect()
-    }
-
     fn all(&mut self) {
         let (clean, free) = (
             self.is_clean(),
@@ -171,12 +77,12 @@ impl Run {
         );
         let mut queue = self.callers();
         let count = queue.len();
+        self.take_lock();
         while let Some(caller) = queue.pop_front() {
             if self.world.now < caller.arrives {
                 // Nobody waited: the lock was let go, and with it the list.
-                self.roster.forget_list();
-                self.witness.list = None;
                 self.pass(caller.arrives - self.world.now);
+                self.take_lock();
             }
             self.one(&caller);
         }
@@ -194,12 +100,55 @@ impl Run {
         }
     }
 
+    fn clock(&self) -> Millis {
+        CLOCK.plus(self.world.now - self.began)
+    }
+
+    /// A hold of the lock begins, with what is remembered. Meanwhile users may have called.
+    fn take_lock(&mut self) {
+        self.roster.forget_list();
+        self.witness.list = None;
+        let clock = self.clock();
+        for known in self.registry.values_mut() {
+            if self.dice.percent(20) {
+                known.last_active = Some(clock);
+                known.calls += 1;
+            }
+        }
+        self.knows = !self.dice.percent(self.world.nature.faults / 2);
+        if self.knows {
+            let known = self.registry.iter().map(|(id, known)| (id.clone(), *known));
+            self.roster
+                .remember(known.collect(), self.witness.deletions.clone());
+        }
+    }
+
+    /// Writes down what a step told of the users.
+    fn write_down(&mut self, admission: &mut Admission) {
+        let clock = self.clock();
+        for note in admission.take_notes() {
+            if let Note::Evicted(victim) = note {
+                self.registry.remove(&victim);
+            }
+        }
+        for id in self.roster.take_newly_seen() {
+            self.registry.entry(id).or_insert(Known {
+                first_seen: clock,
+                ..Known::default()
+            });
+        }
+        for id in self.roster.take_vanished(self.world.now) {
+            self.registry.remove(&id);
+        }
+    }
+
     fn one(&mut self, caller: &Caller) {
         let mut admission = Admission::new(Some(caller.newcomer.clone()), caller.arrives);
         let (mut event, mut sent, mut course) = (Event::Begun, 0, Course::default());
         for _ in 0..STEPS_MAX {
             let here = self.here(caller);
             let step = admission.on(event.clone(), self.world.now, here, &self.terms, &mut self.roster);
+            self.write_down(&mut admission);
             if self.verbose {
                 eprintln!("{:?} {event:?} {here:?} -> {step:?}", caller.newcomer);
             }
@@ -210,7 +159,8 @@ impl Run {
                     self.pass(time);
                     Event::Woken
                 }
-                Step::RecordIntent(victim) => {
+                Step::RecordIntent(victim, _) => {
+                    self.check_choice(&victim, &course);
                     let slow = if self.dice.percent(10) { 1700 } else { 0 };
                     let time = Duration::from_millis(slow) + self.dice.millis(400);
                     self.pass(time);
@@ -249,6 +199,8 @@ impl Run {
         Circumstances {
             caller_gone: past(caller.leaves),
             stopping: past(self.stops_at),
+            clock: self.clock(),
+            knows: self.knows,
         }
     }
 
@@ -260,6 +212,7 @@ impl Run {
             self.witness
                 .open_deletion
                 .take_if(|(_, victim)| *victim == departed);
+            self.registry.remove(&departed);
             self.roster.removed(&departed, now);
             self.roster.doubt(now);
             self.witness.departed.push(departed);
@@ -286,62 +239,9 @@ impl Run {
         Event::Listed(entries)
     }
 
-    fn check_deletion(&mut self, victim: &UserId, caller: &Caller, here: Circumstances) {
-        let now = self.world.now;
-        assert_eq!(
-            self.witness.intent.take().as_ref(),
-            Some(victim),
-            "R7: intent before deed"
-        );
-        let (at, list) = self
-            .witness
-            .list
-            .as_ref()
-            .expect("R3: no eviction without a confirmed list");
-        assert!(now - *at <= LIST_AGE_MAX, "R3: a list at most two seconds old");
-        assert!(
-            self.witness.doubted.is_none_or(|doubted| *at >= doubted),
-            "R3: no change since that is known of"
-        );
-        assert!(list.contains(victim), "R3: a victim is a listed user");
-        assert!(
-            !list.contains(&caller.newcomer) || self.witness.departed.contains(&caller.newcomer),
-            "R4: the newcomer is not on the roster"
-        );
-        assert!(!here.caller_gone && !here.stopping, "R4: not in vain");
-        assert!(
-            !victim.as_str().starts_with("vip-") || self.is_clean(),
-            "R5: protected"
-        );
-        assert!(self.terms.mode != Mode::Observe, "observe deletes nobody");
-        let settled = |(since, _): &(Instant, UserId)| now >= *since + self.terms.settle_timeout;
-        assert!(
-            self.witness.open_deletion.as_ref().is_none_or(settled),
-            "R10: one unresolved deletion"
-        );
-    }
-
-    /// Without another hand, what the machine knows is what is so: then nobody goes while there is room.
-    fn check_need(&self, course: &Course) {
-        assert!(!course.rejected, "R10: none after one that was rejected");
-        assert!(
-            course.deleted < self.terms.max_per_registration,
-            "R4: bounded evictions"
-        );
-        let undisturbed = self.world.nature.other_hands == 0 && self.terms.mode == Mode::Enforce;
-        if undisturbed && !course.limit_hit {
-            let over = (self.world.live() + 1).saturating_sub(self.terms.max_users);
-            assert!(over > 0, "R4: nobody goes while there is room");
-            let all_listed = self.world.nature.list_lag == Duration::ZERO;
-            assert!(
-                !all_listed || over + course.deleted <= self.terms.max_per_registration,
-                "R4: an account far above its limit loses nobody"
-            );
-        }
-    }
-
     fn delete(&mut self, victim: UserId, course: &mut Course) -> Event {
         let sent = self.world.now;
+        let clock = self.clock();
         let deletion = self.world.delete(&victim, &mut self.dice);
         let time = self.dice.millis(300);
         self.pass(time);
@@ -349,8 +249,11 @@ impl Run {
         if matches!(deletion, Deletion::Accepted | Deletion::Unclear) {
             course.deleted += 1;
             self.deletions += 1;
+            self.witness.deletions.push(clock);
             self.witness.open_deletion = Some((sent, victim));
             self.witness.list = None;
+        } else {
+            course.refused.push(victim);
         }
         Event::Deleted(deletion)
     }
@@ -362,6 +265,14 @@ impl Run {
         match reply {
             Reply::Registered(_) => {
                 self.registered += 1;
+                let clock = self.clock();
+                let known = self.registry.entry(caller.newcomer.clone()).or_default();
+                *known = Known {
+                    first_seen: clock,
+                    registered: Some((clock, Source::Own)),
+                    protected: known.protected,
+                    ..Known::default()
+                };
                 if let Some((_, list)) = &mut self.witness.list {
                     list.push(caller.newcomer.clone());
                 }

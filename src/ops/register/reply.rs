@@ -195,6 +195,7 @@ mod tests {
             evicted: evicted.iter().map(UserId::new).collect(),
             unsettled: None,
             retried: false,
+            replayed: false,
             reason: None,
         }
     }

@@ -1,0 +1,128 @@
+//! What is remembered of the users, and how it follows the lists.
+
+use std::time::Instant;
+
+use super::super::known::Known;
+use super::super::people::People;
+use super::super::policy::{Candidate, User};
+use super::{Missing, Roster, is_tombstone, known_from};
+use crate::types::{Millis, UserId};
+
+impl Roster {
+    /// Takes in what the registry knows, in the place of all that was remembered before, and when deletions were intended
+    /// that the fuse may count.
+    ///
+    /// That we registered somebody is known here even if it could not be noted there: else the youngest would become one of
+    /// unknown age, and go first.
+    pub fn remember(&mut self, known: Vec<(UserId, Known)>, deletions: Vec<Millis>) {
+        self.people = People::new(known);
+        self.newly_seen.clear();
+        self.deletions = deletions;
+        for (id, user) in &self.registered {
+            let own = known_from(user.clock);
+            let (known, _) = self.people.entry(id, own);
+            known.registered = known.registered.or(own.registered);
+        }
+    }
+
+    /// Notes who is there for the first time, and who is not although it is remembered.
+    pub(super) fn meet(&mut self, entries: &mut [UserId], asked: Instant, now: Instant, clock: Millis) {
+        let mut met = vec![false; self.people.len()];
+        for place in self.lingering.iter().filter_map(|id| self.people.place(id)) {
+            met[place] = true;
+        }
+        for id in entries {
+            if let Some(place) = self.people.place(id) {
+                // Past the end are those that were met just now.
+                if let Some(met) = met.get_mut(place) {
+                    *met = true;
+                }
+                // The same text once, not twice.
+                *id = self.people.at(place).0.clone();
+            } else {
+                self.first_sight(id, clock);
+            }
+        }
+        let before = std::mem::take(&mut self.missing);
+        let missing = met.iter().enumerate().filter(|(_, met)| !**met);
+        self.missing = missing
+            .map(|(place, _)| {
+                let id = self.people.at(place).0.clone();
+                let since = before.get(&id).map_or(now, |missing| missing.since);
+                (id, Missing { since, until: asked })
+            })
+            .collect();
+    }
+
+    fn first_sight(&mut self, id: &UserId, clock: Millis) {
+        if is_tombstone(id) || self.is_on_its_way(id) {
+            return;
+        }
+        let first_seen = Known {
+            first_seen: clock,
+            ..Known::default()
+        };
+        let (_, was_known) = self.people.entry(id, first_seen);
+        if !was_known {
+            self.newly_seen.push(id.clone());
+        }
+    }
+
+    /// Notes who was listed, perhaps somewhere else. It counts for protections and proves nothing else: that list was
+    /// fetched without the lock, and may be from before what is known here.
+    pub fn note_seen(&mut self, entries: &[UserId], now: Instant, clock: Millis) {
+        for id in entries {
+            if is_tombstone(id) {
+                self.tombstones.entry(id.clone()).or_insert(now);
+            } else {
+                self.first_sight(id, clock);
+            }
+        }
+    }
+
+    /// Those that were listed and not remembered, since this was last asked; tombstones left out.
+    pub fn take_newly_seen(&mut self) -> Vec<UserId> {
+        std::mem::take(&mut self.newly_seen)
+    }
+
+    /// Those remembered that every list has missed for at least the settle time, and that we did not just register. They
+    /// are remembered no more. One list that misses a user proves nothing.
+    pub fn take_vanished(&mut self, now: Instant) -> Vec<UserId> {
+        let (settle, registered) = (self.settle, &self.registered);
+        let is_new = |id: &UserId| {
+            let user = registered.get(id);
+            user.is_some_and(|user| now.saturating_duration_since(user.at) < settle)
+        };
+        let vanished = |id: &UserId, missing: &mut Missing| {
+            missing.until.saturating_duration_since(missing.since) >= settle && !is_new(id)
+        };
+        let vanished: Vec<UserId> = self.missing.extract_if(vanished).map(|(id, _)| id).collect();
+        for id in &vanished {
+            self.people.remove(id);
+        }
+        vanished
+    }
+
+    /// The live users and what is known of each, in the list's order: for [`super::policy::Policy::ranking`].
+    pub fn candidates(&self, now: Millis) -> Vec<Candidate> {
+        let candidate = |user: User<'_>| Candidate {
+            id: user.id.clone(),
+            known: user.known,
+            is_listed: user.is_listed,
+        };
+        self.users(now).map(candidate).collect()
+    }
+
+    /// The same as the policy sees them. One of whom nothing is remembered counts as seen for the first time.
+    pub(in crate::admission) fn users(&self, now: Millis) -> impl Iterator<Item = User<'_>> + Clone {
+        let unknown = Known {
+            first_seen: now,
+            ..Known::default()
+        };
+        self.bare().map(move |id| User {
+            id,
+            known: self.people.get(id).copied().unwrap_or(unknown),
+            is_listed: !self.is_unlisted(id),
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! A registration on its way in, and what becomes of it.
+
+use std::fmt;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+
+use crate::admission::Reason;
+use crate::snaptrade::proof::Proven;
+use crate::types::UserId;
+use crate::upstream::error::UpstreamError;
+
+/// A registration that proved itself, as the caller sent it.
+pub struct Registration {
+    /// The path on the wire.
+    pub path: String,
+    /// Raw, without the `?`.
+    pub query: String,
+    /// End-to-end headers only.
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub proven: Proven,
+    pub arrived: Instant,
+}
+
+/// Query, headers and body stay out of logs.
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("path", &self.path)
+            .field("user_id", &self.proven.user_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a registration.
+pub struct Admitted {
+    pub answer: Result<Response<Bytes>, Refusal>,
+    /// Those whose deletion is confirmed; the application may drop what it stored for them.
+    pub evicted: Vec<UserId>,
+    /// The one whose deletion was sent and has not been seen to happen; better taken as gone too.
+    pub unsettled: Option<UserId>,
+    pub retried: bool,
+    /// It was kept for a caller that had left, and is given to this one.
+    pub replayed: bool,
+    pub reason: Option<Reason>,
+}
+
+/// The reply may hold a user secret, and stays out of logs.
+impl fmt::Debug for Admitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admitted")
+            .field("outcome", &self.outcome())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Admitted {
+    /// What became of it in a word: as the caller is told, and as it is counted.
+    pub fn outcome(&self) -> &'static str {
+        match &self.answer {
+            _ if !self.evicted.is_empty() => "evicted",
+            // What never left was not forwarded.
+            Err(Refusal::Upstream(error)) if !error.sent() => "refused",
+            Ok(_) | Err(Refusal::Upstream(_) | Refusal::ReplyTooLong) => "forwarded",
+            Err(_) => "refused",
+        }
+    }
+
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        Self {
+            answer: Err(refusal),
+            evicted: Vec::new(),
+            unsettled: None,
+            retried: false,
+            replayed: false,
+            reason: None,
+        }
+    }
+}
+
+/// Why the caller gets an answer of the sidecar's own.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The upstream could not be reached, broke off or was too slow.
+    Upstream(UpstreamError),
+    /// Its reply was longer than one to a registration can be.
+    ReplyTooLong,
+    QueueFull,
+    /// It waited in the queue for as long as an admission may take.
+    QueuedTooLong,
+    /// The users could not be counted, and the tenant's owner wants a refusal then.
+    ListFailed,
+    /// The caller left, so that nobody reads this.
+    CallerGone,
+    /// The admission ended without an answer: an error of the sidecar's own.
+    Failed,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.token())
+    }
+}
+
+impl Refusal {
+    pub(super) fn token(&self) -> &'static str {
+        match self {
+            Self::Upstream(error) => error.label(),
+            Self::ReplyTooLong => "reply-too-long",
+            Self::QueueFull => "queue-full",
+            Self::QueuedTooLong => "queued-too-long",
+            Self::ListFailed => "list-failed",
+            Self::CallerGone => "caller-gone",
+            Self::Failed => "failed",
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What an admission reads in the registry and leaves there, under the tenant's turn.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{Admitted, Guard};
+use crate::admission::known::Source;
+use crate::admission::roster::{Roster, Unresolved};
+use crate::admission::{Note, Reason};
+use crate::registry::{Entry, EntryId, Event, Hold, RegistryError};
+use crate::types::{Millis, UserId};
+
+/// A deletion leaves within this time after its intent was recorded, or not at all: until then, whoever takes the turn
+/// next waits before it looks.
+const INTENT_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// For the registry to answer, where a registration waits for it.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+
+/// For how long a process keeps the turn while further registrations wait in its queue, before other replicas have theirs.
+const HOLD_MAX: Duration = Duration::from_secs(5);
+
+/// What a tenant's lock protects.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) roster: Roster,
+    /// The turn among the replicas, and since when, while it is kept from one admission to the next.
+    turn: Option<(Hold, Instant)>,
+}
+
+impl Held {
+    /// Gives the turn up, unless others of this process wait for it and have not had it for long.
+    pub(super) fn hand_over(&mut self, others_wait: bool) {
+        self.turn
+            .take_if(|(_, since)| !others_wait || since.elapsed() > HOLD_MAX);
+    }
+}
+
+/// The registry, as one admission uses it.
+pub(super) struct Book<'a> {
+    guard: &'a Guard,
+    newcomer: Option<UserId>,
+    /// `None` if the registry cannot be relied on: then nobody is deleted.
+    hold: Option<&'a mut Hold>,
+    /// Those that are open, and when ours was recorded.
+    intents: HashMap<UserId, EntryId>,
+    intended: Option<Instant>,
+}
+
+impl<'a> Book<'a> {
+    /// Takes the turn, unless it is held, and tells the roster what is known. Waits for `patience` at most.
+    pub(super) async fn open(
+        guard: &'a Guard,
+        newcomer: Option<UserId>,
+        held: &'a mut Held,
+        patience: Duration,
+    ) -> (Self, &'a mut Roster) {
+        let Held { roster, turn } = held;
+        let mut book = Self {
+            guard,
+            newcomer,
+            hold: None,
+            intents: HashMap::new(),
+            intended: None,
+        };
+        if let Err(error) = take_turn(guard, turn, roster, patience).await {
+            book.unreadable(&error, roster);
+            return (book, roster);
+        }
+        let read = tokio::time::timeout(ANSWER_MAX, book.read(roster)).await;
+        match read.unwrap_or_else(|passed| Err(RegistryError(passed.to_string()))) {
+            Ok(()) => book.hold = turn.as_mut().map(|(hold, _)| hold),
+            Err(error) => {
+                book.unreadable(&error, roster);
+                *turn = None;
+            }
+        }
+        (book, roster)
+    }
+
+    async fn read(&mut self, roster: &mut Roster) -> Result<(), RegistryError> {
+        let (registry, tenant) = (&self.guard.means.registry, self.guard.tenant());
+        self.guard.set_paused(registry.is_paused(tenant).await?);
+        let users = registry.users(tenant).await?;
+        let window = self.guard.terms().fuse.window;
+        let deletions = registry.deletions(tenant, now().minus(window)).await?;
+        let open = registry.open_intents(tenant).await?;
+        roster.remember(users, deletions);
+        if roster.unresolved.is_none()
+            && let Some(intent) = open.first()
+        {
+            let age = now().since(intent.at);
+            roster.unresolved = Some(Unresolved {
+                victim: intent.victim.clone(),
+                since: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
+            });
+        }
+        self.intents = open
+            .into_iter()
+            .map(|intent| (intent.victim, intent.id))
+            .collect();
+        Ok(())
+    }
+
+    fn unreadable(&self, error: &RegistryError, roster: &mut Roster) {
+        roster.forget_list();
+        let tenant = self.guard.tenant();
+        tracing::error!(tenant, %error, "the registry cannot be relied on; registrations are forwarded and nobody is evicted");
+    }
+
+    /// Whether what is known could be read, and the turn is ours.
+    pub(super) fn is_open(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// Records that `victim` is about to be deleted (R7). Whether that is certain.
+    pub(super) async fn intend(&mut self, victim: &UserId, why: &str, roster: &Roster) -> bool {
+        let mut entry = self.entry(Event::Intent);
+        entry.user = Some(victim.clone());
+        entry.reason = Some(why.to_owned());
+        entry.users = roster
+            .list()
+            .and_then(|_| u32::try_from(roster.bare().count()).ok());
+        let Some(hold) = self.hold.as_deref_mut() else {
+            return false;
+        };
+        let intending = self.guard.means.registry.intend(hold, entry);
+        let failure = match tokio::time::timeout(ANSWER_MAX, intending).await {
+            Ok(Ok(id)) => {
+                self.intents.insert(victim.clone(), id);
+                self.intended = Some(Instant::now());
+                return true;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(passed) => passed.to_string(),
+        };
+        // The turn may be somebody else's by now.
+        self.hold = None;
+        let (tenant, victim) = (self.guard.tenant(), victim.as_str());
+        tracing::error!(
+            tenant,
+            victim,
+            error = failure,
+            "the intent could not be recorded, so that nobody is deleted"
+        );
+        false
+    }
+
+    /// Whether the deletion may still be sent that was intended last: the program may have been stopped in between.
+    pub(super) fn is_timely(&self) -> bool {
+        self.intended.is_some_and(|at| at.elapsed() < INTENT_AGE_MAX)
+    }
+
+    /// Records what happened.
+    pub(super) async fn note(&mut self, notes: &[Note]) {
+        for note in notes {
+            let (event, user, outcome, why) = match note {
+                Note::Evicted(user) => (Event::Outcome, user, "evicted", None),
+                Note::EvictionRefused(user) => (Event::Outcome, user, "refused", None),
+                Note::EvictionUnsettled(user) => (Event::Outcome, user, "unsettled", None),
+                Note::EvictionWithdrawn(user) => (Event::Outcome, user, "withdrawn", None),
+                Note::WouldEvict(user, why) => (Event::WouldEvict, user, "observe", Some(why.to_string())),
+                Note::TombstonesCount => continue,
+            };
+            let mut entry = self.entry(event);
+            entry.user = Some(user.clone());
+            entry.outcome = Some(outcome.to_owned());
+            entry.reason = why;
+            entry.intent = (event == Event::Outcome)
+                .then(|| self.intents.remove(user))
+                .flatten();
+            self.guard.journal(entry).await;
+            if outcome == "evicted" {
+                self.guard.forget(std::slice::from_ref(user)).await;
+            }
+        }
+    }
+
+    /// SnapTrade registered this user for us.
+    pub(super) async fn registered(&self, user: &UserId) {
+        let (registry, tenant) = (&self.guard.means.registry, self.guard.tenant());
+        let noted = registry.registered(tenant, user, now(), Source::Own).await;
+        self.guard.note_failure(noted);
+    }
+
+    /// Records how the registration ended.
+    pub(super) async fn close(self, roster: &Roster, admitted: &Admitted) {
+        let event = if admitted.reason.is_some_and(kept_room_from_being_made) {
+            Event::Refusal
+        } else {
+            Event::Registration
+        };
+        let mut entry = self.entry(event);
+        entry.outcome = Some(admitted.outcome().to_owned());
+        entry.reason = admitted.reason.map(|reason| reason.token().to_owned());
+        entry.users = roster
+            .list()
+            .and_then(|_| u32::try_from(roster.bare().count()).ok());
+        entry.request_id = admitted.answer.as_ref().ok().and_then(|reply| {
+            let id = reply.headers().get("x-request-id")?;
+            id.to_str().ok().map(str::to_owned)
+        });
+        self.guard.journal(entry).await;
+    }
+
+    fn entry(&self, event: Event) -> Entry {
+        let mut entry = self.guard.entry(event);
+        entry.newcomer.clone_from(&self.newcomer);
+        entry
+    }
+
+    /// Brings the registry up to what the last list said.
+    pub(super) async fn note_listed(&self, roster: &mut Roster) {
+        let (registry, tenant) = (&self.guard.means.registry, self.guard.tenant());
+        let seen = roster.take_newly_seen();
+        if !seen.is_empty() {
+            self.guard.note_failure(registry.seen(tenant, &seen, now()).await);
+        }
+        let vanished = roster.take_vanished(Instant::now());
+        if !vanished.is_empty() {
+            self.guard.forget(&vanished).await;
+        }
+    }
+}
+
+async fn take_turn(
+    guard: &Guard,
+    turn: &mut Option<(Hold, Instant)>,
+    roster: &mut Roster,
+    patience: Duration,
+) -> Result<(), RegistryError> {
+    if let Some((hold, _)) = turn
+        && hold.is_held().await
+    {
+        return Ok(());
+    }
+    // What is known is from another turn (R3).
+    *turn = None;
+    roster.forget_list();
+    let hold = guard.means.registry.turn(guard.tenant(), patience).await?;
+    *turn = Some((hold, Instant::now()));
+    Ok(())
+}
+
+impl Guard {
+    /// An entry of this tenant and replica.
+    pub(super) fn entry(&self, event: Event) -> Entry {
+        let mut entry = Entry::new(now(), self.tenant(), event, &self.means.replica);
+        entry.limit = u32::try_from(self.terms().max_users).ok();
+        entry
+    }
+
+    /// Records what is no intent: that it cannot be is said, and changes nothing.
+    pub(super) async fn journal(&self, entry: Entry) {
+        self.note_failure(self.means.registry.record(entry).await);
+    }
+
+    /// These users are gone.
+    pub(super) async fn forget(&self, users: &[UserId]) {
+        for user in users {
+            self.replays.forget(user);
+        }
+        self.note_failure(self.means.registry.gone(self.tenant(), users).await);
+    }
+
+    pub(super) fn note_failure<T>(&self, result: Result<T, RegistryError>) {
+        if let Err(error) = result {
+            let tenant = self.tenant();
+            tracing::warn!(tenant, %error, "the registry could not be written to");
+        }
+    }
+}
+
+/// Rather than that none was needed.
+fn kept_room_from_being_made(reason: Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::AlreadyListed | Reason::NoUserId | Reason::Observed | Reason::CallerGone
+    )
+}
+
+pub(super) fn now() -> Millis {
+    Millis::from(SystemTime::now())
+}

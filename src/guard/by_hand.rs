@@ -1,0 +1,276 @@
+//! What an operator does by hand, and wants to see before. All of it is in the journal.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Guard;
+use super::book::{Book, now};
+use super::look::LookError;
+use crate::admission::policy::{Protection, Ranked, Verdict};
+use crate::admission::roster::{Roster, Unresolved};
+use crate::admission::{Deletion, Note};
+use crate::registry::{EntryId, Event, Recorded, RegistryError};
+use crate::types::UserId;
+
+/// The pauses between two looks whether a deletion happened.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// What became of a deletion by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByHand {
+    /// The user is no longer listed.
+    Evicted,
+    /// It was sent, and the user is still listed after `settle_timeout`.
+    Unsettled,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug)]
+pub enum Unable {
+    /// The users could not be listed.
+    Look(LookError),
+    Registry(RegistryError),
+    NotListed,
+    /// By pattern or by hand; being young or active does not keep an operator from it.
+    Protected(Protection),
+    /// Another deletion of this tenant has not settled yet.
+    Busy,
+    /// SnapTrade refused the deletion.
+    Refused,
+    /// The program is ending.
+    Stopping,
+}
+
+impl fmt::Display for Unable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Look(error) => write!(f, "the users cannot be listed: {error}"),
+            Self::Registry(error) => write!(f, "{error}"),
+            Self::NotListed => f.write_str("SnapTrade does not list this user"),
+            Self::Protected(protection) => {
+                write!(
+                    f,
+                    "this user is protected ({}): lift the protection first",
+                    protection.token()
+                )
+            }
+            Self::Busy => {
+                f.write_str("another deletion for this key has not settled yet: try again in a moment")
+            }
+            Self::Refused => {
+                f.write_str("SnapTrade refused to delete this user; the log says with what status")
+            }
+            Self::Stopping => f.write_str("the sidecar is shutting down"),
+        }
+    }
+}
+
+impl std::error::Error for Unable {}
+
+impl From<LookError> for Unable {
+    fn from(error: LookError) -> Self {
+        Self::Look(error)
+    }
+}
+
+impl From<RegistryError> for Unable {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(error)
+    }
+}
+
+impl Guard {
+    /// Everybody, in the order in which they would go, each with the reason for its place; the list is `age_max` old at most.
+    ///
+    /// # Errors
+    /// If the users cannot be listed, or the registry cannot be read.
+    pub async fn ranking(&self, age_max: Duration) -> Result<Vec<Ranked>, Unable> {
+        let seen = self.look(age_max).await?;
+        let known = self.means.registry.users(self.tenant()).await?;
+        let mut roster = Roster::default();
+        roster.remember(known, Vec::new());
+        let settle = self.terms().settle_timeout;
+        // It cannot be empty against what this roster knows, which is nothing.
+        let _ = roster.take(seen.users, seen.at, Instant::now(), now(), settle);
+        Ok(self.terms().policy.ranking(&roster.candidates(now()), now()))
+    }
+
+    /// This tenant's journal, newest first; see [`crate::registry::Registry::journal`].
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub async fn history(
+        &self,
+        before: Option<EntryId>,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, RegistryError> {
+        self.means.registry.journal(self.tenant(), before, limit).await
+    }
+
+    /// Protects a user, or no longer. It need not be registered yet.
+    ///
+    /// # Errors
+    /// If the registry cannot be written to.
+    pub async fn protect(&self, user: &UserId, protected: bool) -> Result<(), RegistryError> {
+        let registry = &self.means.registry;
+        registry.protect(self.tenant(), user, protected, now()).await?;
+        self.did(if protected { "protect" } else { "unprotect" }, Some(user))
+            .await;
+        Ok(())
+    }
+
+    /// Pauses the tenant, or no longer: while paused, registrations are forwarded as they come.
+    ///
+    /// # Errors
+    /// If the registry cannot be written to.
+    pub async fn pause(&self, paused: bool) -> Result<(), RegistryError> {
+        self.means.registry.pause(self.tenant(), paused).await?;
+        self.set_paused(paused);
+        self.did(if paused { "pause" } else { "resume" }, None).await;
+        Ok(())
+    }
+
+    /// What another replica may have decided meanwhile.
+    pub async fn refresh(&self) {
+        if let Ok(paused) = self.means.registry.is_paused(self.tenant()).await {
+            self.set_paused(paused);
+        }
+    }
+
+    /// Deletes a user now, as an admission would: under the tenant's lock, journaled first, awaited until it is gone. Sees
+    /// itself through even if its caller leaves. The fuse counts it, and does not keep an operator from it.
+    ///
+    /// # Errors
+    /// If it was not sent, or refused.
+    pub async fn evict(self: &Arc<Self>, user: UserId) -> Result<ByHand, Unable> {
+        let guard = Arc::clone(self);
+        let eviction = async move { guard.evict_now(&user).await };
+        let spawned = self.means.tasks.spawn_on(eviction, &self.means.runtime);
+        spawned.await.unwrap_or(Err(Unable::Stopping))
+    }
+
+    async fn evict_now(&self, user: &UserId) -> Result<ByHand, Unable> {
+        let mut held = self.held.lock().await;
+        held.roster.forget_list();
+        let patience = self.terms().admission_timeout;
+        let (mut book, roster) = Book::open(self, None, &mut held, patience).await;
+        let done = self.evict_under(user, &mut book, roster).await;
+        drop(book);
+        held.hand_over(false);
+        done
+    }
+
+    async fn evict_under(
+        &self,
+        user: &UserId,
+        book: &mut Book<'_>,
+        roster: &mut Roster,
+    ) -> Result<ByHand, Unable> {
+        if !book.is_open() {
+            return Err(
+                RegistryError("the registry cannot be relied on; the log says why".to_owned()).into(),
+            );
+        }
+        if roster.unresolved.is_some() {
+            return Err(Unable::Busy);
+        }
+        self.list_into(roster).await?;
+        let ranking = self.terms().policy.ranking(&roster.candidates(now()), now());
+        let Some(ranked) = ranking.iter().find(|ranked| ranked.user == *user) else {
+            return Err(Unable::NotListed);
+        };
+        if let Verdict::Protected(protection) = ranked.verdict
+            && protection.binds_operators()
+        {
+            return Err(Unable::Protected(protection));
+        }
+        if self.means.stopping.is_cancelled() {
+            return Err(Unable::Stopping);
+        }
+        let tenant = self.tenant();
+        tracing::info!(
+            tenant,
+            victim = user.as_str(),
+            "evicting by hand: about to delete this user"
+        );
+        if !book.intend(user, "by hand", roster).await || !book.is_timely() {
+            return Err(RegistryError(
+                "the intent could not be recorded, so that nobody is deleted".to_owned(),
+            )
+            .into());
+        }
+        self.did("evict", Some(user)).await;
+        let since = Instant::now();
+        let called = self.manage.delete(user).await;
+        self.measure("delete_user", &called);
+        let note = match called.outcome {
+            Deletion::Accepted | Deletion::Unclear => {
+                roster.unresolved = Some(Unresolved {
+                    victim: user.clone(),
+                    since,
+                });
+                self.await_gone(user, since, roster).await
+            }
+            _ => Note::EvictionRefused(user.clone()),
+        };
+        book.note(std::slice::from_ref(&note)).await;
+        self.tell(&note, "");
+        match note {
+            Note::Evicted(_) => Ok(ByHand::Evicted),
+            Note::EvictionUnsettled(_) => Ok(ByHand::Unsettled),
+            _ => Err(Unable::Refused),
+        }
+    }
+
+    async fn await_gone(&self, user: &UserId, since: Instant, roster: &mut Roster) -> Note {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let is_known = self.list_into(roster).await.is_ok();
+            let now = Instant::now();
+            if is_known && !roster.lists(user) {
+                roster.unresolved = None;
+                roster.removed(user, now);
+                return Note::Evicted(user.clone());
+            }
+            if now >= since + self.terms().settle_timeout {
+                roster.unresolved = None;
+                roster.doom(user, since);
+                return Note::EvictionUnsettled(user.clone());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Asks who is there.
+    pub(super) async fn list_into(&self, roster: &mut Roster) -> Result<(), LookError> {
+        let asked = Instant::now();
+        let called = self.manage.list().await;
+        self.measure("list_users", &called);
+        let Some(entries) = called.outcome else {
+            return Err(LookError::new(called.status, called.failure.unwrap_or_default()));
+        };
+        let settle = self.terms().settle_timeout;
+        roster
+            .take(entries, asked, Instant::now(), now(), settle)
+            .map_err(|_| {
+                LookError::new(
+                    called.status,
+                    "the list is empty although users were known".to_owned(),
+                )
+            })?;
+        self.see(roster);
+        Ok(())
+    }
+
+    async fn did(&self, what: &str, user: Option<&UserId>) {
+        let tenant = self.tenant();
+        tracing::info!(tenant, what, user = user.map(UserId::as_str), "done by hand");
+        let mut entry = self.entry(Event::Manual);
+        entry.outcome = Some(what.to_owned());
+        entry.user = user.cloned();
+        self.journal(entry).await;
+    }
+}
