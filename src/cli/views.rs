@@ -44,7 +44,7 @@ pub(super) fn status(summary: &Summary) -> String {
     ];
     let rows: Vec<Vec<String>> = summary.tenants.iter().map(tenant).collect();
     let mut text = format!(
-        "{}: version {}, up {}, before {}\n{}",
+        "{}: version {}, up {}, upstream {}\n{}",
         shown(&summary.status),
         shown(&summary.version),
         uptime(summary.uptime_seconds),

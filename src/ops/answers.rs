@@ -46,6 +46,13 @@ pub(crate) struct Connections {
     pub(crate) broken: u32,
 }
 
+/// `GET /api/tenants/{t}/next`: who would go now.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Next {
+    pub(crate) tenant: String,
+    pub(crate) next: Option<User>,
+}
+
 /// `GET /api/tenants/{t}/evictions`: the journal, newest first.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Evictions {

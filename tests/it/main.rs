@@ -7,6 +7,7 @@
 )]
 
 mod between;
+mod by_hand;
 mod commands;
 mod connections;
 mod departures;
