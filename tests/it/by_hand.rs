@@ -1,11 +1,13 @@
 //! What an operator sees and does by hand, over the ops plane's HTTP.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall};
 
-use crate::harness::{FIVE, Reply, options};
+use crate::harness::{FIVE, Reply, options, patiently};
 use crate::program::{Sidecar, simulator};
 
 pub(crate) const TOKEN: &str = "open-sesame-of-16";
@@ -256,6 +258,22 @@ async fn a_deletion_by_hand_that_does_not_show_is_told_as_that() {
     // Answered as if it were done.
     it.sim.inject(Fault::status(FaultCall::Delete, 200, "{}"));
     assert_eq!(done(&it, "users/b/evict").await["outcome"], "unsettled");
+    assert_eq!(it.stop().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn r7_a_deletion_by_hand_is_seen_through_though_its_caller_leaves() {
+    let mut it = before(&FIVE, &[]).await;
+    it.sim
+        .set(|options| options.delete_lag = Duration::from_millis(300));
+    let url = format!("{}/api/tenants/default/users/b/evict", it.ops);
+    let evicting = tokio::spawn(it.http.post(url).bearer_auth(TOKEN).send());
+    patiently(it.sim.wait_for(|sim| sim.count(CallKind::Delete) == 1)).await;
+    evicting.abort();
+    it.program
+        .logged("evicted: the user is deleted and no longer listed")
+        .await;
+    assert!(journal(&it, "").await.contains(&line("outcome", "evicted", "b")));
     assert_eq!(it.stop().await.code, Some(0));
 }
 
