@@ -17,7 +17,7 @@
 //! - [`upstream`]: towards SnapTrade: the calls that are forwarded, and the sidecar's own.
 //! - [`guard`]: performs admissions, a tenant's one after the other; the only place that deletes users.
 //! - [`proxy`]: the data plane's requests: passed through, or handed to a guard.
-//! - [`ops`]: health, metrics, status, and registering by hand.
+//! - [`ops`]: health, metrics, status, who is there, and what is done by hand.
 //! - [`server`]: the data plane's listeners, connections, and their end.
 //! - [`app`]: the composition root: a configuration becomes a running sidecar.
 //! - [`simulator`]: a stand-in for SnapTrade; uses nothing of the above.

@@ -8,9 +8,14 @@
 mod check;
 mod demo;
 mod health;
+mod operate;
+mod running;
 mod serve;
 mod signals;
 mod simulate;
+mod table;
+mod talk;
+mod views;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -60,6 +65,22 @@ enum Command {
     Check(check::Check),
     /// Ask a running sidecar for its health: exits 0 if it is well, 1 if not (for container health checks)
     Health(health::Health),
+    /// Ask a running sidecar how it and its tenants stand
+    Status(operate::Status),
+    /// List a tenant's users in the order in which they would be evicted, and why
+    Users(operate::ListUsers),
+    /// Show what a running sidecar has decided and done, newest first
+    Evictions(operate::ListEvictions),
+    /// Delete a user at SnapTrade by hand, now
+    Evict(operate::Evict),
+    /// Keep a user from being evicted
+    Protect(operate::OneUser),
+    /// Let a user be evicted again
+    Unprotect(operate::OneUser),
+    /// Forward a tenant's registrations as they come, and evict nobody, until resumed
+    Pause(operate::OneTenant),
+    /// Manage a tenant's registrations again
+    Resume(operate::OneTenant),
 }
 
 /// Where the configuration comes from. A file, then the environment, then flags; the later wins.
@@ -120,6 +141,14 @@ pub fn main() -> ExitCode {
         Command::Simulate(simulate) => simulate::run(simulate),
         Command::Check(check) => check::run(&check),
         Command::Health(health) => health::run(&health),
+        Command::Status(status) => operate::status(status),
+        Command::Users(users) => operate::users(users),
+        Command::Evictions(evictions) => operate::evictions(evictions),
+        Command::Evict(evict) => operate::evict(evict),
+        Command::Protect(user) => operate::protect(user, true),
+        Command::Unprotect(user) => operate::protect(user, false),
+        Command::Pause(tenant) => operate::pause(tenant, true),
+        Command::Resume(tenant) => operate::pause(tenant, false),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -142,6 +171,14 @@ impl Settings {
     fn ops_listen(&self) -> Result<SocketAddr, Failure> {
         let (sources, _) = self.sources()?;
         config::ops_listen(sources).map_err(|faults| Failure(faults.to_string()))
+    }
+
+    /// The ops plane's settings, token included, whatever else is configured, or is not. `flags` win over all.
+    fn ops(&self, flags: impl Iterator<Item = (&'static str, String)>) -> Result<config::Ops, Failure> {
+        let (mut sources, _) = self.sources()?;
+        let flags = flags.map(|(key, value)| (key.to_owned(), value));
+        sources.flags.extend(flags);
+        config::ops(sources).map_err(|faults| Failure(faults.to_string()))
     }
 
     /// With a warning, if there is one of the .env file.

@@ -11,7 +11,7 @@ use super::fault::{Fault, Faults, Place};
 use super::file;
 use super::layers::Layers;
 use super::reader::Reader;
-use super::{Config, sections, strays, tenants};
+use super::{Config, Ops, sections, strays, tenants};
 
 /// Where a configuration comes from. The caller reads the process's environment and command line.
 #[derive(Clone, Default)]
@@ -77,14 +77,29 @@ pub fn load(sources: Sources) -> Result<Loaded, Faults> {
 /// sidecar need not have its keys.
 pub fn ops_listen(sources: Sources) -> Result<SocketAddr, Faults> {
     const KEY: &str = "ops.listen";
+    alone(sources, |key| key == KEY, |reader| sections::listen(reader, KEY))
+}
+
+/// `[ops]`, by the same sources; with the faults of that alone, since who operates a sidecar need not have its keys.
+pub fn ops(sources: Sources) -> Result<Ops, Faults> {
+    alone(sources, |key| key.starts_with("ops."), sections::ops)
+}
+
+/// What is read of the sources by `read`, if no key is faulty that `concerns` it.
+fn alone<T>(
+    sources: Sources,
+    concerns: impl Fn(&str) -> bool,
+    read: impl FnOnce(&mut Reader<'_>) -> Option<T>,
+) -> Result<T, Faults> {
     let (mut faults, mut warnings) = (Vec::new(), Vec::new());
     let (layers, _) = gather(sources, &mut faults, &mut warnings);
-    let listen = sections::listen(&mut Reader::new(&layers, &mut faults, &mut warnings), KEY);
-    // A file that is none at all might have said where.
-    faults
-        .retain(|fault| fault.key == KEY || matches!((&*fault.key, &fault.place), ("", Place::File { .. })));
-    match listen {
-        Some(listen) if faults.is_empty() => Ok(listen),
+    let found = read(&mut Reader::new(&layers, &mut faults, &mut warnings));
+    // A file that is none at all might have said it.
+    faults.retain(|fault| {
+        concerns(&fault.key) || matches!((&*fault.key, &fault.place), ("", Place::File { .. }))
+    });
+    match found {
+        Some(found) if faults.is_empty() => Ok(found),
         _ => Err(Faults::new(faults)),
     }
 }

@@ -25,7 +25,7 @@ mod value;
 
 pub use effective::{Effective, reference};
 pub use fault::{Fault, Faults, Place};
-pub use load::{Loaded, Sources, load, ops_listen};
+pub use load::{Loaded, Sources, load, ops, ops_listen};
 pub use span::parse_span;
 
 use std::net::SocketAddr;

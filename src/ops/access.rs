@@ -76,23 +76,25 @@ impl Standing {
         }
     }
 
+    /// Whether this request may see who the users are, of a call that tells nothing else; why not, if not.
+    pub(super) fn sees(self) -> Result<(), Problem> {
+        let Err(how) = self.reads() else { return Ok(()) };
+        Err(match self {
+            Self::TokenWrong => token_wrong(how),
+            Self::Token | Self::TokenMissing => token_missing(how),
+            Self::Local | Self::Remote => Problem::new(StatusCode::FORBIDDEN, "sidecar_readers_only", how),
+        })
+    }
+
     /// Whether this request may change something; why not, if not.
     pub(super) fn changes(self) -> Result<(), Problem> {
-        let unauthorized = |code, detail: &str, challenge| {
-            Problem::new(StatusCode::UNAUTHORIZED, code, detail)
-                .with(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
-        };
         match self {
             Self::Token => Ok(()),
-            Self::TokenMissing => Err(unauthorized(
-                "sidecar_token_missing",
+            Self::TokenMissing => Err(token_missing(
                 "This call changes something; send \"Authorization: Bearer <ops.token>\".",
-                "Bearer",
             )),
-            Self::TokenWrong => Err(unauthorized(
-                "sidecar_token_wrong",
+            Self::TokenWrong => Err(token_wrong(
                 "The token sent is not the configured ops.token; check for a stale or cut-off value.",
-                "Bearer error=\"invalid_token\"",
             )),
             Self::Local | Self::Remote => Err(Problem::new(
                 StatusCode::FORBIDDEN,
@@ -102,6 +104,19 @@ impl Standing {
             )),
         }
     }
+}
+
+fn token_missing(detail: &str) -> Problem {
+    unauthorized("sidecar_token_missing", detail, "Bearer")
+}
+
+fn token_wrong(detail: &str) -> Problem {
+    unauthorized("sidecar_token_wrong", detail, "Bearer error=\"invalid_token\"")
+}
+
+fn unauthorized(code: &'static str, detail: &str, challenge: &'static str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
+        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
 
 /// Stands before every call: checks `Host` and `Origin`, and settles the request's [`Standing`].

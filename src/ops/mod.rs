@@ -6,9 +6,15 @@
 //! - `probes`: health, readiness, metrics, and the summary.
 //! - `status`: how full a key is.
 //! - `register`: a registration by hand, through the same admission as any other.
+//! - `people`: who a tenant's users are, who would go next, and what was done.
+//! - `hand`: deleting, protecting and pausing by hand.
+//! - `answers`: what those two answer.
 //! - `serve`: the listener.
 
 mod access;
+pub(crate) mod answers;
+mod hand;
+mod people;
 mod probes;
 mod problem;
 mod register;
@@ -55,7 +61,7 @@ impl fmt::Debug for Ops {
 const NAMES_TOLD_MAX: usize = 20;
 
 /// Every call there is, for whoever asked for another.
-const CALLS: [(&str, &str); 7] = [
+const CALLS: [(&str, &str); 15] = [
     ("GET", "/"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
@@ -63,6 +69,14 @@ const CALLS: [(&str, &str); 7] = [
     ("GET", "/api/snaptrade/status"),
     ("POST", "/api/snaptrade/register"),
     ("POST", "/api/snaptrade/register-user"),
+    ("GET", "/api/tenants/{tenant}/users"),
+    ("GET", "/api/tenants/{tenant}/next"),
+    ("GET", "/api/tenants/{tenant}/evictions"),
+    ("POST", "/api/tenants/{tenant}/users/{id}/evict"),
+    ("POST", "/api/tenants/{tenant}/users/{id}/protect"),
+    ("POST", "/api/tenants/{tenant}/users/{id}/unprotect"),
+    ("POST", "/api/tenants/{tenant}/pause"),
+    ("POST", "/api/tenants/{tenant}/resume"),
 ];
 
 /// The ops plane as a service. Connections must carry their [`serve`]d addresses, or nobody counts as local.
@@ -76,6 +90,17 @@ pub fn router(ops: Ops) -> Router {
         .route("/api/snaptrade/status", get(status::status))
         .route("/api/snaptrade/register", post(register::register))
         .route("/api/snaptrade/register-user", post(register::register))
+        .route("/api/tenants/{tenant}/users", get(people::users))
+        .route("/api/tenants/{tenant}/next", get(people::next))
+        .route("/api/tenants/{tenant}/evictions", get(people::evictions))
+        .route("/api/tenants/{tenant}/users/{id}/evict", post(hand::evict))
+        .route("/api/tenants/{tenant}/users/{id}/protect", post(hand::protect))
+        .route(
+            "/api/tenants/{tenant}/users/{id}/unprotect",
+            post(hand::unprotect),
+        )
+        .route("/api/tenants/{tenant}/pause", post(hand::pause))
+        .route("/api/tenants/{tenant}/resume", post(hand::resume))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(access::cors(&ops.config))
@@ -98,13 +123,29 @@ async fn unknown_path(uri: Uri) -> Problem {
 /// The framework adds `Allow`.
 async fn wrong_method(request: Request) -> Problem {
     let (method, path) = (request.method(), request.uri().path());
-    let known = CALLS.iter().find(|(_, known)| *known == path);
+    let known = CALLS.iter().find(|(_, known)| is_of(known, path));
     let instead = known.map_or("another method", |(method, _)| method);
     let detail = format!("{method} {path} is not possible; use {instead}.");
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "sidecar_wrong_method", detail)
 }
 
+/// Whether a path is one of those that a route stands for.
+fn is_of(route: &str, path: &str) -> bool {
+    let (mut route, mut path) = (route.split('/'), path.split('/'));
+    let fits = |(of, part): (&str, &str)| of == part || of.starts_with('{') && !part.is_empty();
+    route.by_ref().zip(path.by_ref()).all(fits) && route.next().is_none() && path.next().is_none()
+}
+
 impl Ops {
+    /// The tenant of this name, as a path gives it.
+    fn tenant_called(&self, name: &str) -> Result<&Arc<Guard>, Problem> {
+        let guard = self.tenants.iter().find(|guard| guard.tenant() == name);
+        guard.ok_or_else(|| {
+            let detail = format!("There is no such tenant. {}", list(&self.names()));
+            Problem::new(StatusCode::NOT_FOUND, "sidecar_tenant_unknown", detail)
+        })
+    }
+
     /// The tenant that `?tenant=` names, or the only one.
     fn tenant(&self, query: Option<&str>) -> Result<&Arc<Guard>, Problem> {
         let names = self.names();

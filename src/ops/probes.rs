@@ -56,6 +56,8 @@ struct Summary<'o> {
 struct Tenant<'o> {
     name: &'o str,
     mode: &'static str,
+    /// By hand: its registrations are forwarded as they come.
+    paused: bool,
     /// Unknown before the first look.
     users: Option<usize>,
     max_users: usize,
@@ -103,6 +105,7 @@ fn tenant(guard: &Guard) -> Tenant<'_> {
             Mode::Observe => "observe",
             Mode::Off => "off",
         },
+        paused: guard.is_paused(),
         users: status.users,
         max_users: terms.max_users,
         pending_deletions: status.pending_deletions,

@@ -17,7 +17,7 @@ use crate::guard::Seen;
 use crate::types::UserId;
 
 /// A list this old still serves; so `listUsers` is asked once in this time at most, however many ask here.
-const LIST_AGE_MAX: Duration = Duration::from_secs(5);
+pub(super) const LIST_AGE_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Serialize)]
 struct Report<'s> {
@@ -50,7 +50,7 @@ pub(super) async fn status(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(report)).into_response())
 }
 
-fn unknown(error: &dyn Error) -> Problem {
+pub(super) fn unknown(error: &dyn Error) -> Problem {
     let detail = format!(
         "How many users there are is not known: {error}. Try again in a few seconds; if it stays, check the tenant's \
          client_id and consumer_key, and that the upstream can be reached."

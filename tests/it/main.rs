@@ -8,6 +8,7 @@
 
 mod activity;
 mod between;
+mod by_hand;
 mod commands;
 mod connections;
 mod departures;
@@ -19,6 +20,7 @@ mod headers;
 mod limit_errors;
 mod logs;
 mod metrics;
+mod operate;
 mod ops;
 mod ops_access;
 mod probes;

@@ -283,6 +283,29 @@ fn who_asks_for_the_health_needs_no_keys() {
 }
 
 #[test]
+fn who_operates_needs_no_keys_but_the_token() {
+    let token = |scene: &Scene| {
+        let ops = ops(scene.sources.clone())?;
+        Ok::<_, Faults>(ops.token.map(|token| token.expose().to_owned()))
+    };
+    let scene =
+        Scene::new().file("[proxy]\nlisten = 5\n[ops]\ntoken = \"from-the-file-here\"\n[tenants._]\nx = 1\n");
+    assert_eq!(token(&scene).unwrap().as_deref(), Some("from-the-file-here"));
+    let scene = scene.env(("SNAPTRADE_SIDECAR__OPS__TOKEN", "from-the-environment"));
+    assert_eq!(token(&scene).unwrap().as_deref(), Some("from-the-environment"));
+    assert_eq!(token(&Scene::new()).unwrap(), None);
+    for unclear in [
+        "[ops]\ntoken = 5",
+        "[ops]\ntoken_file = \"/nonexistent\"",
+        "[ops]\nlisten = 5",
+        "[ops",
+    ] {
+        let faults = token(&Scene::new().file(unclear)).unwrap_err();
+        assert_eq!(faults.faults().len(), 1, "{faults}");
+    }
+}
+
+#[test]
 fn variables_that_are_wrong() {
     for (name, value, said) in [
         (

@@ -1,0 +1,107 @@
+//! What the calls about a tenant's users answer, as JSON. The commands read the same types, so that the two cannot differ.
+//!
+//! Times are RFC 3339 in UTC. What is not known is `null`.
+
+#![expect(
+    clippy::struct_field_names,
+    reason = "the fields' names are those of the JSON, where the types' are not seen"
+)]
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /api/tenants/{t}/users`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Users {
+    pub(crate) tenant: String,
+    /// `max_users`.
+    pub(crate) limit: usize,
+    pub(crate) count: usize,
+    pub(crate) mode: String,
+    pub(crate) paused: bool,
+    /// In the order of eviction, then the protected.
+    pub(crate) users: Vec<User>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct User {
+    pub(crate) user_id: String,
+    /// In the order of eviction, from 1; none for the protected.
+    pub(crate) place: Option<usize>,
+    pub(crate) evictable: bool,
+    /// What decided its place, or protects it.
+    pub(crate) why: String,
+    pub(crate) registered_at: Option<String>,
+    /// How that is known.
+    pub(crate) known_by: Option<String>,
+    pub(crate) first_seen: String,
+    pub(crate) last_active: Option<String>,
+    pub(crate) calls: u64,
+    pub(crate) connections: Option<Connections>,
+    pub(crate) protected_by_hand: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Connections {
+    pub(crate) working: u32,
+    pub(crate) broken: u32,
+}
+
+/// `GET /api/tenants/{t}/next`: who would go now.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Next {
+    pub(crate) tenant: String,
+    pub(crate) next: Option<User>,
+}
+
+/// `GET /api/tenants/{t}/evictions`: the journal, newest first.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Evictions {
+    pub(crate) tenant: String,
+    pub(crate) entries: Vec<Entry>,
+    /// What to give as `before` for older entries; none if there are none.
+    pub(crate) next_before: Option<i64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) id: i64,
+    pub(crate) at: String,
+    pub(crate) event: String,
+    pub(crate) user_id: Option<String>,
+    pub(crate) newcomer: Option<String>,
+    pub(crate) outcome: Option<String>,
+    pub(crate) reason: Option<String>,
+    /// Live users then.
+    pub(crate) users: Option<u32>,
+    pub(crate) limit: Option<u32>,
+    /// `SnapTrade`'s.
+    pub(crate) request_id: Option<String>,
+    /// Of an outcome: the entry whose outcome it is.
+    pub(crate) intent: Option<i64>,
+    pub(crate) replica: String,
+}
+
+/// `POST /api/tenants/{t}/users/{id}/evict`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Evicted {
+    pub(crate) success: bool,
+    pub(crate) user_id: String,
+    /// `evicted`, or `unsettled`: sent, and still listed after `settle_timeout`.
+    pub(crate) outcome: String,
+}
+
+/// `POST /api/tenants/{t}/users/{id}/protect` and `/unprotect`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Protected {
+    pub(crate) success: bool,
+    pub(crate) user_id: String,
+    pub(crate) protected: bool,
+}
+
+/// `POST /api/tenants/{t}/pause` and `/resume`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Paused {
+    pub(crate) success: bool,
+    pub(crate) tenant: String,
+    pub(crate) paused: bool,
+}

@@ -1,0 +1,163 @@
+//! Deleting, protecting and pausing by hand.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+
+use super::Ops;
+use super::access::Standing;
+use super::answers::{Evicted, Paused, Protected};
+use super::people::{InPath, answer, in_path, registry_down};
+use super::problem::Problem;
+use super::status::unknown;
+use crate::guard::{ByHand, Unable};
+use crate::types::UserId;
+
+/// Seconds until a deletion that is under way has probably settled.
+const RETRY_AFTER: u32 = 5;
+
+type OfUser = InPath<(String, String)>;
+
+pub(super) async fn evict(
+    State(ops): State<Arc<Ops>>,
+    Extension(standing): Extension<Standing>,
+    path: OfUser,
+) -> Result<Response, Problem> {
+    standing.changes()?;
+    let (tenant, id) = in_path(path)?;
+    let guard = ops.tenant_called(&tenant)?;
+    let outcome = match guard.evict(UserId::new(&id)).await {
+        Ok(ByHand::Evicted) => "evicted",
+        Ok(ByHand::Unsettled) => "unsettled",
+        Err(unable) => return Err(nobody_deleted(&unable)),
+    };
+    Ok(answer(Evicted {
+        success: true,
+        user_id: id,
+        outcome: outcome.to_owned(),
+    }))
+}
+
+fn nobody_deleted(unable: &Unable) -> Problem {
+    let (status, code) = match unable {
+        Unable::Look(error) => return unknown(error),
+        Unable::Registry(error) => return registry_down("Nobody was deleted", error),
+        Unable::NotListed => (StatusCode::NOT_FOUND, "sidecar_user_not_listed"),
+        Unable::Protected(_) => (StatusCode::CONFLICT, "sidecar_user_protected"),
+        Unable::Busy => (StatusCode::CONFLICT, "sidecar_deletion_unsettled"),
+        Unable::Refused => (StatusCode::BAD_GATEWAY, "sidecar_deletion_refused"),
+        Unable::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "sidecar_shutting_down"),
+    };
+    let problem = Problem::new(status, code, format!("Nobody was deleted: {unable}."));
+    match unable {
+        Unable::Busy | Unable::Stopping => problem.retry_after(RETRY_AFTER),
+        _ => problem,
+    }
+}
+
+pub(super) async fn protect(
+    State(ops): State<Arc<Ops>>,
+    Extension(standing): Extension<Standing>,
+    path: OfUser,
+) -> Result<Response, Problem> {
+    set_protected(&ops, standing, path, true).await
+}
+
+pub(super) async fn unprotect(
+    State(ops): State<Arc<Ops>>,
+    Extension(standing): Extension<Standing>,
+    path: OfUser,
+) -> Result<Response, Problem> {
+    set_protected(&ops, standing, path, false).await
+}
+
+async fn set_protected(
+    ops: &Ops,
+    standing: Standing,
+    path: OfUser,
+    protected: bool,
+) -> Result<Response, Problem> {
+    standing.changes()?;
+    let (tenant, id) = in_path(path)?;
+    let guard = ops.tenant_called(&tenant)?;
+    guard
+        .protect(&UserId::new(&id), protected)
+        .await
+        .map_err(|error| registry_down("Nothing was changed", &error))?;
+    Ok(answer(Protected {
+        success: true,
+        user_id: id,
+        protected,
+    }))
+}
+
+pub(super) async fn pause(
+    State(ops): State<Arc<Ops>>,
+    Extension(standing): Extension<Standing>,
+    path: InPath<String>,
+) -> Result<Response, Problem> {
+    set_paused(&ops, standing, path, true).await
+}
+
+pub(super) async fn resume(
+    State(ops): State<Arc<Ops>>,
+    Extension(standing): Extension<Standing>,
+    path: InPath<String>,
+) -> Result<Response, Problem> {
+    set_paused(&ops, standing, path, false).await
+}
+
+async fn set_paused(
+    ops: &Ops,
+    standing: Standing,
+    path: InPath<String>,
+    paused: bool,
+) -> Result<Response, Problem> {
+    standing.changes()?;
+    let guard = ops.tenant_called(&in_path(path)?)?;
+    guard
+        .pause(paused)
+        .await
+        .map_err(|error| registry_down("Nothing was changed", &error))?;
+    Ok(answer(Paused {
+        success: true,
+        tenant: guard.tenant().to_owned(),
+        paused,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::policy::Protection;
+    use crate::registry::RegistryError;
+
+    #[test]
+    fn why_nobody_was_deleted_has_a_status_of_its_own() {
+        for (unable, status, code) in [
+            (Unable::NotListed, 404, "sidecar_user_not_listed"),
+            (Unable::Protected(Protection::Hand), 409, "sidecar_user_protected"),
+            (Unable::Busy, 409, "sidecar_deletion_unsettled"),
+            (Unable::Refused, 502, "sidecar_deletion_refused"),
+            (Unable::Stopping, 503, "sidecar_shutting_down"),
+        ] {
+            let problem = nobody_deleted(&unable);
+            assert_eq!((problem.status.as_u16(), problem.code), (status, code));
+            assert_eq!(problem.detail, format!("Nobody was deleted: {unable}."));
+        }
+        let locked = RegistryError("registry.db is locked".to_owned());
+        let problem = nobody_deleted(&Unable::Registry(locked));
+        assert_eq!(
+            (problem.status.as_u16(), problem.code),
+            (503, "sidecar_registry_down")
+        );
+        assert!(
+            problem
+                .detail
+                .starts_with("Nobody was deleted: registry.db is locked. ")
+        );
+    }
+}
