@@ -14,21 +14,24 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::policy::Mode;
 use crate::config::{Config, Tenant};
 use crate::guard::{Guard, Means};
+use crate::notices::{self, Notices, Schedule};
 use crate::ops::{self, Ops};
 use crate::proxy::{Proxy, Shared};
+use crate::registry::Registry;
 use crate::server::{Limits, Listeners};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::forward::Forwarder;
 use crate::upstream::{manage, tls};
 
-/// For the calls to the ops plane that are still open when all else is done.
+/// For the calls to the ops plane that are still open when all else is done; the least that notices get, too.
 const OPS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A sidecar whose ports are bound and which has not begun to answer.
@@ -42,6 +45,8 @@ pub struct App {
     guards: Vec<Arc<Guard>>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    registry: Arc<Registry>,
+    notices: Notices,
     /// Cancelled on the first signal: from then on nobody is evicted.
     stopping: CancellationToken,
     admissions: TaskTracker,
@@ -112,12 +117,24 @@ impl App {
             .iter()
             .map(|tenant| (&*tenant.name, tenant.terms.max_users));
         let metrics = Arc::new(Metrics::new(limits));
+        let registry = Arc::new(Registry::memory());
+        let replica: Arc<str> = replica().into();
+        let means = notices::Means {
+            http: http.clone(),
+            registry: Arc::clone(&registry),
+            metrics: Arc::clone(&metrics),
+            replica: Arc::clone(&replica),
+        };
+        let notices = Notices::new(&config.tenants, means, Schedule::default());
         let (stopping, admissions) = (CancellationToken::new(), TaskTracker::new());
         let means = Means {
             http,
             origin: config.proxy.upstream.to_string(),
             forwarder: Forwarder::new(&config.proxy, tls.clone()),
             metrics: Arc::clone(&metrics),
+            registry: Arc::clone(&registry),
+            replica,
+            notices: notices.clone(),
             stopping: stopping.clone(),
             runtime: Handle::current(),
             tasks: admissions.clone(),
@@ -133,6 +150,8 @@ impl App {
             guards,
             health: Arc::new(Health::new()),
             metrics,
+            registry,
+            notices,
             stopping,
             admissions,
         })
@@ -146,6 +165,11 @@ impl App {
     /// Where health, metrics and status are.
     pub fn ops_addr(&self) -> SocketAddr {
         self.ops_addr
+    }
+
+    /// What the sidecar remembers.
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
     }
 
     /// Answers until `shutdown` completes, then drains: not ready but still accepting for `drain_delay`, then for at
@@ -177,6 +201,7 @@ impl App {
             tenants: self.guards.clone(),
         });
         let ops = tokio::spawn(ops::serve(self.ops, router, ops_closing.clone()));
+        let telling = self.notices.start();
         self.health.set_ready();
         for guard in &self.guards {
             tokio::spawn(first_look(Arc::clone(guard)));
@@ -193,6 +218,7 @@ impl App {
         self.stopping.cancel();
         tokio::time::sleep(delay).await;
         closing.cancel();
+        let end = Instant::now() + timeout;
         self.admissions.close();
         let (cut, admissions) = tokio::join!(
             workers.drained(timeout),
@@ -209,7 +235,12 @@ impl App {
             tracing::error!(count, "left registrations unfinished after drain_timeout");
         }
         ops_closing.cancel();
-        if tokio::time::timeout(OPS_DRAIN_TIMEOUT, ops).await.is_err() {
+        // Nobody is evicted any more, so that the notices there are now are the last.
+        let (ops, ()) = tokio::join!(
+            tokio::time::timeout(OPS_DRAIN_TIMEOUT, ops),
+            telling.end(end.max(Instant::now() + OPS_DRAIN_TIMEOUT))
+        );
+        if ops.is_err() {
             tracing::warn!("cut calls to the ops plane that were still open");
         }
         tracing::info!("stopped");
@@ -243,6 +274,12 @@ async fn first_look(guard: Arc<Guard>) {
             );
         }
     }
+}
+
+/// Names this process among the replicas.
+fn replica() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}/{}", host.trim(), std::process::id())
 }
 
 fn bind_proxy(config: &Config) -> Result<Listeners, BuildError> {

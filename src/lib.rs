@@ -14,6 +14,7 @@
 //! - [`telemetry`]: what it tells its operator: log, metrics and health.
 //! - [`registry`]: what it remembers: users, the journal, and whose turn it is among replicas.
 //! - [`upstream`]: towards SnapTrade: the calls that are forwarded, and the sidecar's own.
+//! - [`notices`]: what the application is told after an eviction.
 //! - [`guard`]: performs admissions, a tenant's one after the other; the only place that deletes users.
 //! - [`proxy`]: the data plane's requests: passed through, or handed to a guard.
 //! - [`ops`]: health, metrics, status, and registering by hand.
@@ -35,6 +36,8 @@ pub mod telemetry;
 pub mod registry;
 
 pub mod upstream;
+
+pub mod notices;
 
 pub mod guard;
 

@@ -107,6 +107,9 @@ pub(super) const KEYS: &[Key] = &[
     list("ops.hosts", &[], "Further host names to answer to, without port; IP addresses and localhost always work."),
     list("ops.allowed_origins", &[], "Browser origins that may call (CORS); \"https://*.vercel.app\" matches one label."),
 
+    text("webhooks.listen", Text, "", "Where SnapTrade's webhooks arrive, at /webhooks/snaptrade: IP address and port; empty: nowhere."),
+    text("webhooks.forward_url", Text, "", "Where each verified webhook is passed on to, unchanged; SnapTrade gets the answer from there."),
+
     text("log.format", OneOf(FORMATS), "auto", "text, json, or auto: text on a terminal, JSON otherwise."),
     text("log.level", Text, "info", "off, error, warn, info, debug or trace; libraries below warn only by name: \"debug,h2=debug\"."),
 
@@ -126,6 +129,9 @@ pub(super) const KEYS: &[Key] = &[
     list("tenants.*.eviction.protect", &[], "Patterns of user ids that are never evicted; they win over `evictable`."),
     text("tenants.*.eviction.min_age", CENTURY, "0s", "Never evict a user younger than this."),
     count("tenants.*.eviction.max_per_registration", 1, 1_000, 3, "Evict nobody if making room would take more deletions than this."),
+    text("tenants.*.eviction.notify_url", Text, "", "Where the application is told of each eviction: a signed POST, tried until it is taken."),
+    text("tenants.*.eviction.notify_secret", Secret, "", "What notices are signed with; the application has it too."),
+    text("tenants.*.eviction.notify_secret_file", Path, "", "File that holds the secret, instead of `notify_secret`."),
 
     list("tenants.*.limit_error.phrases", PHRASES, "What SnapTrade says when the limit is reached, in any case; at least 5 characters each."),
 ];

@@ -9,6 +9,7 @@ mod effective;
 mod env;
 mod fault;
 mod file;
+mod hooks;
 mod keys;
 mod layers;
 mod load;
@@ -33,10 +34,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
+use reqwest::Url;
 use rustls::pki_types::CertificateDer;
 
 use crate::admission::Terms;
-use crate::types::{ClientId, ConsumerKey, Token};
+use crate::types::{ClientId, ConsumerKey, NoticeSecret, Token};
 use origin::OriginPattern;
 
 /// Everything that the program can be told.
@@ -44,6 +46,7 @@ use origin::OriginPattern;
 pub struct Config {
     pub proxy: Proxy,
     pub ops: Ops,
+    pub webhooks: Webhooks,
     pub log: Log,
     /// In the order of their names; at least one, no two with the same client id.
     pub tenants: Vec<Tenant>,
@@ -103,6 +106,22 @@ pub struct Ops {
     pub allowed_origins: Vec<OriginPattern>,
 }
 
+/// `[webhooks]`.
+#[derive(Clone, Debug, Default)]
+pub struct Webhooks {
+    /// `None`: off.
+    pub listen: Option<SocketAddr>,
+    /// `http` or `https`, without user information, like every URL here.
+    pub forward_url: Option<Url>,
+}
+
+/// Where a tenant's application is told of evictions.
+#[derive(Clone, Debug)]
+pub struct Notify {
+    pub url: Url,
+    pub secret: NoticeSecret,
+}
+
 /// `[log]`.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -132,4 +151,5 @@ pub struct Tenant {
     /// For one `listUsers` or `deleteUser`.
     pub manage_timeout: Duration,
     pub queue_max: usize,
+    pub notify: Option<Notify>,
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Tenant;
 use super::env::{CLIENT_ID, CONSUMER_KEY, DEFAULT_TENANT, variable_name};
 use super::fault::{Place, Problem};
+use super::hooks;
 use super::layers::variable_part;
 use super::reader::Reader;
 use crate::admission::Terms;
@@ -48,6 +49,7 @@ fn tenant(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool) ->
     let signature_max_age = reader.span("tenants.*.signature_max_age");
     let manage_timeout = reader.span("tenants.*.manage_timeout");
     let queue_max = reader.count("tenants.*.queue_max");
+    let notify = hooks::notify(reader);
     Some(Tenant {
         name: Arc::from(name),
         client_id: client_id?,
@@ -57,6 +59,7 @@ fn tenant(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool) ->
         signature_max_age,
         manage_timeout,
         queue_max,
+        notify,
     })
 }
 

@@ -25,6 +25,8 @@ use tokio_util::task::TaskTracker;
 use crate::admission::roster::Roster;
 use crate::admission::{Reason, Terms};
 use crate::config::Tenant;
+use crate::notices::Notices;
+use crate::registry::Registry;
 use crate::snaptrade::proof::{self, Proven, RegistrationView, Unproven};
 use crate::snaptrade::signature::SigningKey;
 use crate::telemetry::metrics::Metrics;
@@ -148,6 +150,11 @@ pub struct Means {
     pub origin: String,
     pub forwarder: Forwarder,
     pub metrics: Arc<Metrics>,
+    pub registry: Arc<Registry>,
+    /// Names this process in the journal.
+    pub replica: Arc<str>,
+    /// Told of every eviction.
+    pub notices: Notices,
     /// Cancelled when the program is asked to stop.
     pub stopping: CancellationToken,
     /// The control runtime, so that an admission outlives the connection that brought it.

@@ -10,6 +10,7 @@ use http::{HeaderMap, Response};
 use super::{Admitted, Guard, Refusal, Registration};
 use crate::admission::roster::Roster;
 use crate::admission::{Admission, Note, Reason};
+use crate::notices;
 use crate::snaptrade::answer::ErrorBody;
 use crate::telemetry::chain;
 use crate::types::UserId;
@@ -115,6 +116,7 @@ impl<'a> Story<'a> {
                         newcomer,
                         "evicted: the user is deleted and no longer listed"
                     );
+                    self.tell(&victim, notices::Outcome::Evicted);
                     "evicted"
                 }
                 Note::EvictionRefused(victim) => {
@@ -134,6 +136,7 @@ impl<'a> Story<'a> {
                         "eviction unsettled: the deletion was sent and the user is still listed after settle_timeout; it \
                          may still go, so take it as gone"
                     );
+                    self.tell(&victim, notices::Outcome::Unsettled);
                     "unsettled"
                 }
                 Note::EvictionWithdrawn(victim) => {
@@ -157,6 +160,13 @@ impl<'a> Story<'a> {
             };
             self.guard.means.metrics.eviction(tenant, outcome);
         }
+    }
+
+    /// Has the application told that this user is gone.
+    fn tell(&self, victim: &UserId, outcome: notices::Outcome) {
+        let newcomer = (!self.newcomer.is_empty()).then(|| UserId::new(&self.newcomer));
+        let notices = &self.guard.means.notices;
+        notices.tell(self.guard.tenant(), victim, newcomer.as_ref(), outcome);
     }
 
     /// Writes the line and hands over the result.

@@ -1,12 +1,14 @@
 //! Starts a simulator and a sidecar on ports that the system chose, and speaks to them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use snaptrade_sidecar::app::{App, BuildError};
 use snaptrade_sidecar::config::{self, Sources};
+use snaptrade_sidecar::registry::Registry;
 use snaptrade_sidecar::simulator::{Call, CallKind, Dialect, Options, Simulator, sign};
 use snaptrade_sidecar::upstream::{manage, tls};
 use tokio::sync::oneshot;
@@ -33,6 +35,7 @@ pub(crate) struct Sidecar {
     pub(crate) proxy: SocketAddr,
     pub(crate) ops: SocketAddr,
     tenants: usize,
+    registry: Arc<Registry>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), BuildError>>,
 }
@@ -60,6 +63,7 @@ impl Sidecar {
         let tenants = loaded.config.tenants.len();
         let app = App::build(loaded.config).await.unwrap();
         let (proxy, ops) = (app.proxy_addr(), app.ops_addr());
+        let registry = app.registry();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app.run(async {
             let _ = stopped.await;
@@ -68,6 +72,7 @@ impl Sidecar {
             proxy,
             ops,
             tenants,
+            registry,
             stop,
             running,
         }
@@ -211,6 +216,11 @@ impl Harness {
                 .unwrap(),
         )
         .await
+    }
+
+    /// What the sidecar remembers.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.sidecar.registry)
     }
 
     /// The kinds of the calls that reached the simulator, in their order.

@@ -6,6 +6,7 @@
     reason = "helpers of tests may fail like tests; clippy exempts only what is marked #[test] itself"
 )]
 
+mod application;
 mod between;
 mod commands;
 mod connections;
@@ -18,6 +19,7 @@ mod headers;
 mod limit_errors;
 mod logs;
 mod metrics;
+mod notices;
 mod ops;
 mod ops_access;
 mod probes;
