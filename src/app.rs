@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +32,7 @@ use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::forward::Forwarder;
 use crate::upstream::{manage, tls};
+use crate::webhooks::Webhooks;
 
 /// For the calls to the ops plane that are still open when all else is done; the least that notices get, too.
 const OPS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,6 +44,7 @@ pub struct App {
     listeners: Listeners,
     ops: TcpListener,
     ops_addr: SocketAddr,
+    webhooks: Option<(TcpListener, SocketAddr, Webhooks)>,
     tls: rustls::ClientConfig,
     guards: Vec<Arc<Guard>>,
     health: Arc<Health>,
@@ -108,7 +112,11 @@ impl App {
     /// If a port cannot be bound, or TLS cannot be set up.
     pub async fn build(config: Config) -> Result<Self, BuildError> {
         let listeners = bind_proxy(&config)?;
-        let (ops, ops_addr) = bind_ops(&config).await?;
+        let (ops, ops_addr) = bind("ops.listen", config.ops.listen).await?;
+        let hooks = match config.webhooks.listen {
+            Some(addr) => Some(bind("webhooks.listen", addr).await?),
+            None => None,
+        };
         let tls = tls::client_config(config.proxy.upstream_ca.as_ref()).map_err(BuildError::Tls)?;
         let http =
             manage::client(tls.clone(), config.proxy.connect_timeout).map_err(BuildError::ManageClient)?;
@@ -128,7 +136,7 @@ impl App {
         let notices = Notices::new(&config.tenants, means, Schedule::default());
         let (stopping, admissions) = (CancellationToken::new(), TaskTracker::new());
         let means = Means {
-            http,
+            http: http.clone(),
             origin: config.proxy.upstream.to_string(),
             forwarder: Forwarder::new(&config.proxy, tls.clone()),
             metrics: Arc::clone(&metrics),
@@ -140,12 +148,21 @@ impl App {
             tasks: admissions.clone(),
         };
         let guard = |tenant: &Tenant| Arc::new(Guard::new(tenant.clone(), means.clone()));
-        let guards = config.tenants.iter().map(guard).collect();
+        let guards: Vec<_> = config.tenants.iter().map(guard).collect();
+        let webhooks = hooks.map(|(listener, addr)| {
+            let (registry, metrics) = (Arc::clone(&registry), Arc::clone(&metrics));
+            (
+                listener,
+                addr,
+                Webhooks::new(&config, &guards, http, registry, metrics),
+            )
+        });
         Ok(Self {
             config,
             listeners,
             ops,
             ops_addr,
+            webhooks,
             tls,
             guards,
             health: Arc::new(Health::new()),
@@ -167,6 +184,11 @@ impl App {
         self.ops_addr
     }
 
+    /// Where webhooks arrive, if they do.
+    pub fn webhooks_addr(&self) -> Option<SocketAddr> {
+        self.webhooks.as_ref().map(|(_, addr, _)| *addr)
+    }
+
     /// What the sidecar remembers.
     pub fn registry(&self) -> Arc<Registry> {
         Arc::clone(&self.registry)
@@ -181,7 +203,7 @@ impl App {
         let (closing, ops_closing) = (CancellationToken::new(), CancellationToken::new());
         // However this ends, the workers end with it.
         let _close = closing.clone().drop_guard();
-        let proxy = self.proxy();
+        let (proxy, router) = (self.proxy(), self.ops_plane());
         let limits = Limits::from(&self.config.proxy);
         let workers = self
             .listeners
@@ -193,14 +215,11 @@ impl App {
                 }
             })
             .map_err(BuildError::Threads)?;
-        let router = ops::router(Ops {
-            config: self.config.ops.clone(),
-            upstream: self.config.proxy.upstream.to_string(),
-            health: Arc::clone(&self.health),
-            metrics: Arc::clone(&self.metrics),
-            tenants: self.guards.clone(),
-        });
         let ops = tokio::spawn(ops::serve(self.ops, router, ops_closing.clone()));
+        let webhooks = self.webhooks.map(|(listener, _, webhooks)| {
+            let serve = webhooks.serve(listener, closing.clone());
+            tokio::spawn(serve)
+        });
         let telling = self.notices.start();
         self.health.set_ready();
         for guard in &self.guards {
@@ -220,9 +239,10 @@ impl App {
         closing.cancel();
         let end = Instant::now() + timeout;
         self.admissions.close();
-        let (cut, admissions) = tokio::join!(
+        let (cut, admissions, ()) = tokio::join!(
             workers.drained(timeout),
-            tokio::time::timeout(timeout, self.admissions.wait())
+            tokio::time::timeout(timeout, self.admissions.wait()),
+            ended(webhooks, timeout, "webhooks")
         );
         if cut > 0 {
             tracing::warn!(
@@ -236,15 +256,22 @@ impl App {
         }
         ops_closing.cancel();
         // Nobody is evicted any more, so that the notices there are now are the last.
-        let (ops, ()) = tokio::join!(
-            tokio::time::timeout(OPS_DRAIN_TIMEOUT, ops),
+        tokio::join!(
+            ended(Some(ops), OPS_DRAIN_TIMEOUT, "calls to the ops plane"),
             telling.end(end.max(Instant::now() + OPS_DRAIN_TIMEOUT))
         );
-        if ops.is_err() {
-            tracing::warn!("cut calls to the ops plane that were still open");
-        }
         tracing::info!("stopped");
         Ok(())
+    }
+
+    fn ops_plane(&self) -> Router {
+        ops::router(Ops {
+            config: self.config.ops.clone(),
+            upstream: self.config.proxy.upstream.to_string(),
+            health: Arc::clone(&self.health),
+            metrics: Arc::clone(&self.metrics),
+            tenants: self.guards.clone(),
+        })
     }
 
     /// What each worker makes its own proxy with, and with it its own connections to the upstream.
@@ -276,6 +303,15 @@ async fn first_look(guard: Arc<Guard>) {
     }
 }
 
+/// Waits for a listener that was told to stop, and cuts what takes longer.
+async fn ended(listener: Option<JoinHandle<()>>, timeout: Duration, what: &str) {
+    let Some(mut listener) = listener else { return };
+    if tokio::time::timeout(timeout, &mut listener).await.is_err() {
+        listener.abort();
+        tracing::warn!("cut {what} that were still open");
+    }
+}
+
 /// Names this process among the replicas.
 fn replica() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -295,16 +331,13 @@ fn bind_proxy(config: &Config) -> Result<Listeners, BuildError> {
     })
 }
 
-async fn bind_ops(config: &Config) -> Result<(TcpListener, SocketAddr), BuildError> {
-    let addr = config.ops.listen;
+async fn bind(key: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
     let bound = async {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         Ok((listener, addr))
     };
-    bound.await.map_err(|source| BuildError::Listen {
-        key: "ops.listen",
-        addr,
-        source,
-    })
+    bound
+        .await
+        .map_err(|source| BuildError::Listen { key, addr, source })
 }

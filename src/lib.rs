@@ -18,6 +18,7 @@
 //! - [`guard`]: performs admissions, a tenant's one after the other; the only place that deletes users.
 //! - [`proxy`]: the data plane's requests: passed through, or handed to a guard.
 //! - [`ops`]: health, metrics, status, and registering by hand.
+//! - [`webhooks`]: what SnapTrade tells by itself, taken in and passed on.
 //! - [`server`]: the data plane's listeners, connections, and their end.
 //! - [`app`]: the composition root: a configuration becomes a running sidecar.
 //! - [`simulator`]: a stand-in for SnapTrade; uses nothing of the above.
@@ -44,6 +45,8 @@ pub mod guard;
 pub mod proxy;
 
 pub mod ops;
+
+pub mod webhooks;
 
 pub mod server;
 

@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::harness::{ANY_PORT, patiently};
@@ -47,6 +47,7 @@ pub(crate) struct Application {
 struct Script {
     statuses: Mutex<VecDeque<u16>>,
     arrived: mpsc::UnboundedSender<Arrived>,
+    release: Notify,
 }
 
 async fn answer(
@@ -63,11 +64,18 @@ async fn answer(
         body,
     };
     let _ = script.arrived.send(arrived);
-    let status = script.statuses.lock().unwrap().pop_front().unwrap_or(200);
+    let mut status = script.statuses.lock().unwrap().pop_front().unwrap_or(200);
+    if status == Application::HOLDS {
+        script.release.notified().await;
+        status = 200;
+    }
     (StatusCode::from_u16(status).unwrap(), "said by the application").into_response()
 }
 
 impl Application {
+    /// Among the answers: 200, once the test says so.
+    pub(crate) const HOLDS: u16 = 0;
+
     pub(crate) async fn start() -> Self {
         Self::at(ANY_PORT.parse().unwrap()).await
     }
@@ -80,6 +88,7 @@ impl Application {
         let script = Arc::new(Script {
             statuses: Mutex::default(),
             arrived: sender,
+            release: Notify::new(),
         });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&script));
         let stop = CancellationToken::new();
@@ -107,6 +116,10 @@ impl Application {
     /// The next answers; after them, 200.
     pub(crate) fn answers(&self, statuses: &[u16]) {
         self.script.statuses.lock().unwrap().extend(statuses);
+    }
+
+    pub(crate) fn release(&self) {
+        self.script.release.notify_one();
     }
 
     pub(crate) async fn next(&mut self) -> Arrived {

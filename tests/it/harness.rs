@@ -34,6 +34,7 @@ pub(crate) struct Harness {
 pub(crate) struct Sidecar {
     pub(crate) proxy: SocketAddr,
     pub(crate) ops: SocketAddr,
+    webhooks: Option<SocketAddr>,
     tenants: usize,
     registry: Arc<Registry>,
     stop: oneshot::Sender<()>,
@@ -63,7 +64,7 @@ impl Sidecar {
         let tenants = loaded.config.tenants.len();
         let app = App::build(loaded.config).await.unwrap();
         let (proxy, ops) = (app.proxy_addr(), app.ops_addr());
-        let registry = app.registry();
+        let (registry, webhooks) = (app.registry(), app.webhooks_addr());
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app.run(async {
             let _ = stopped.await;
@@ -71,6 +72,7 @@ impl Sidecar {
         Self {
             proxy,
             ops,
+            webhooks,
             tenants,
             registry,
             stop,
@@ -216,6 +218,11 @@ impl Harness {
                 .unwrap(),
         )
         .await
+    }
+
+    /// Where webhooks arrive; only with a setting that says where they shall.
+    pub(crate) fn webhooks(&self) -> String {
+        format!("http://{}/webhooks/snaptrade", self.sidecar.webhooks.unwrap())
     }
 
     /// What the sidecar remembers.

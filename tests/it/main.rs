@@ -33,3 +33,4 @@ mod simulate;
 mod streaming;
 mod targets;
 mod tls;
+mod webhooks;
