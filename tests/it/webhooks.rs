@@ -231,9 +231,8 @@ async fn of_two_at_once_with_the_same_id_one_is_handled() {
 #[tokio::test]
 async fn a_late_webhook_changes_nothing_and_causes_a_fresh_look() {
     let it = Harness::with(options(), &[ON]).await;
-    it.sim.add_user("a");
-    taken(&it, &webhook("w1", "USER_REGISTERED", "a", 120), "handled").await;
-    it.sim.clear_calls();
+    let users = [UserId::new("a")];
+    it.registry().seen("default", &users, ago(600)).await.unwrap();
     let late = webhook("w2", "USER_DELETED", "a", 301);
     taken(&it, &late, "late").await;
     it.until(|sim| sim.count(CallKind::List) == 1).await;
@@ -354,6 +353,28 @@ async fn r3_a_user_whose_deletion_a_webhook_told_counts_no_more_although_the_lis
     taken(&it, &webhook("w1", "USER_DELETED", "c", 1), "handled").await;
     assert_eq!(it.register("new").await.admission(), "forwarded");
     assert_eq!(it.sim.deletions(), 0);
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn r8_a_burst_evicts_as_many_as_without_webhooks() {
+    let it = Harness::with_users(&FIVE, options(), &[ON]).await;
+    let url = it.webhooks();
+    it.sim.set(|options| options.webhook_url = url);
+    let replies = tokio::join!(
+        it.register("1"),
+        it.register("2"),
+        it.register("3"),
+        it.register("4")
+    );
+    for reply in [replies.0, replies.1, replies.2, replies.3] {
+        assert_eq!((reply.status.as_u16(), reply.admission()), (200, "evicted"));
+    }
+    assert_eq!((it.sim.deletions(), it.sim.most_live()), (4, 5));
+    // Four came and four went, and SnapTrade told of each.
+    patiently(async { while counted(&it, "default", "handled").await < 8 {} }).await;
+    assert!(known(&it, "4").await.unwrap().registered.is_some());
+    assert_eq!(counted(&it, "default", "unverified").await, 0);
     it.stop().await;
 }
 
