@@ -162,9 +162,9 @@ impl Webhooks {
 }
 
 impl Tenant {
-    /// Casts doubt on every list there is, and asks for one soon. Whoever wants one while it is awaited shares it.
+    /// Casts doubt on every list there is, and asks for one. Whoever wants that while it is awaited shares it, so that one
+    /// who sends the same again and again cannot keep the guard in doubt.
     fn look(self: &Arc<Self>) {
-        drop(self.guard.doubt());
         if self.is_look_due.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -176,6 +176,7 @@ impl Tenant {
             }
             tenant.is_look_due.store(false, Ordering::Release);
             *last = Some(Instant::now());
+            drop(tenant.guard.doubt());
             // A failure is logged where it happens.
             let _ = tenant.guard.look(Duration::ZERO).await;
         });
