@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +24,7 @@ use crate::activity::{Tally, Teller};
 use crate::admission::policy::Mode;
 use crate::config::{Config, Tenant};
 use crate::guard::{Guard, Means};
+use crate::notices::{self, Notices, Schedule};
 use crate::ops::{self, Ops};
 use crate::proxy::{Proxy, Shared};
 use crate::registry::Registry;
@@ -30,8 +33,9 @@ use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::forward::Forwarder;
 use crate::upstream::{manage, tls};
+use crate::webhooks::Webhooks;
 
-/// For the calls to the ops plane that are still open when all else is done.
+/// For the calls to the ops plane that are still open when all else is done; the least that notices get, too.
 const OPS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// First looks that are under way at a time.
@@ -47,11 +51,13 @@ pub struct App {
     listeners: Listeners,
     ops: TcpListener,
     ops_addr: SocketAddr,
+    webhooks: Option<(TcpListener, SocketAddr, Webhooks)>,
     tls: rustls::ClientConfig,
     guards: Vec<Arc<Guard>>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
+    notices: Notices,
     /// Cancelled on the first signal: from then on nobody is evicted.
     stopping: CancellationToken,
     admissions: TaskTracker,
@@ -113,7 +119,11 @@ impl App {
     /// If a port cannot be bound, or TLS cannot be set up.
     pub async fn build(config: Config) -> Result<Self, BuildError> {
         let listeners = bind_proxy(&config)?;
-        let (ops, ops_addr) = bind_ops(&config).await?;
+        let (ops, ops_addr) = bind("ops.listen", config.ops.listen).await?;
+        let hooks = match config.webhooks.listen {
+            Some(addr) => Some(bind("webhooks.listen", addr).await?),
+            None => None,
+        };
         let tls = tls::client_config(config.proxy.upstream_ca.as_ref()).map_err(BuildError::Tls)?;
         let http =
             manage::client(tls.clone(), config.proxy.connect_timeout).map_err(BuildError::ManageClient)?;
@@ -123,30 +133,49 @@ impl App {
             .map(|tenant| (&*tenant.name, tenant.terms.max_users));
         let metrics = Arc::new(Metrics::new(limits));
         let registry = Arc::new(Registry::memory());
+        let replica: Arc<str> = replica().into();
+        let means = notices::Means {
+            http: http.clone(),
+            registry: Arc::clone(&registry),
+            metrics: Arc::clone(&metrics),
+            replica: Arc::clone(&replica),
+        };
+        let notices = Notices::new(&config.tenants, means, Schedule::default());
         let (stopping, admissions) = (CancellationToken::new(), TaskTracker::new());
         let means = Means {
-            http,
+            http: http.clone(),
             origin: config.proxy.upstream.to_string(),
             forwarder: Forwarder::new(&config.proxy, tls.clone()),
             metrics: Arc::clone(&metrics),
             registry: Arc::clone(&registry),
-            replica: replica().into(),
+            replica,
+            notices: notices.clone(),
             stopping: stopping.clone(),
             runtime: Handle::current(),
             tasks: admissions.clone(),
         };
         let guard = |tenant: &Tenant| Arc::new(Guard::new(tenant.clone(), means.clone()));
-        let guards = config.tenants.iter().map(guard).collect();
+        let guards: Vec<_> = config.tenants.iter().map(guard).collect();
+        let webhooks = hooks.map(|(listener, addr)| {
+            let (registry, metrics) = (Arc::clone(&registry), Arc::clone(&metrics));
+            (
+                listener,
+                addr,
+                Webhooks::new(&config, &guards, http, registry, metrics),
+            )
+        });
         Ok(Self {
             config,
             listeners,
             ops,
             ops_addr,
+            webhooks,
             tls,
             guards,
             health: Arc::new(Health::new()),
             metrics,
             registry,
+            notices,
             stopping,
             admissions,
         })
@@ -160,6 +189,11 @@ impl App {
     /// Where health, metrics and status are.
     pub fn ops_addr(&self) -> SocketAddr {
         self.ops_addr
+    }
+
+    /// Where webhooks arrive, if they do.
+    pub fn webhooks_addr(&self) -> Option<SocketAddr> {
+        self.webhooks.as_ref().map(|(_, addr, _)| *addr)
     }
 
     /// What the sidecar remembers.
@@ -180,6 +214,7 @@ impl App {
         let proxy = self.proxy(teller.tally());
         let last_call = CancellationToken::new();
         let teller = tokio::spawn(teller.run(last_call.clone()));
+        let router = self.ops_plane();
         let limits = Limits::from(&self.config.proxy);
         let workers = self
             .listeners
@@ -191,14 +226,12 @@ impl App {
                 }
             })
             .map_err(BuildError::Threads)?;
-        let router = ops::router(Ops {
-            config: self.config.ops.clone(),
-            upstream: self.config.proxy.upstream.to_string(),
-            health: Arc::clone(&self.health),
-            metrics: Arc::clone(&self.metrics),
-            tenants: self.guards.clone(),
-        });
         let ops = tokio::spawn(ops::serve(self.ops, router, ops_closing.clone()));
+        let webhooks = self.webhooks.map(|(listener, _, webhooks)| {
+            let serve = webhooks.serve(listener, closing.clone());
+            tokio::spawn(serve)
+        });
+        let telling = self.notices.start();
         self.health.set_ready();
         let looks = tokio::spawn(first_looks(self.guards.clone()));
 
@@ -214,10 +247,12 @@ impl App {
         self.stopping.cancel();
         tokio::time::sleep(delay).await;
         closing.cancel();
+        let end = Instant::now() + timeout;
         self.admissions.close();
-        let (cut, admissions) = tokio::join!(
+        let (cut, admissions, ()) = tokio::join!(
             workers.drained(timeout),
-            tokio::time::timeout(timeout, self.admissions.wait())
+            tokio::time::timeout(timeout, self.admissions.wait()),
+            ended(webhooks, timeout, "webhooks")
         );
         if cut > 0 {
             tracing::warn!(
@@ -234,11 +269,23 @@ impl App {
             tracing::warn!("the registry did not take in time which users were active last; that is lost");
         }
         ops_closing.cancel();
-        if tokio::time::timeout(OPS_DRAIN_TIMEOUT, ops).await.is_err() {
-            tracing::warn!("cut calls to the ops plane that were still open");
-        }
+        // Nobody is evicted any more, so that the notices there are now are the last.
+        tokio::join!(
+            ended(Some(ops), OPS_DRAIN_TIMEOUT, "calls to the ops plane"),
+            telling.end(end.max(Instant::now() + OPS_DRAIN_TIMEOUT))
+        );
         tracing::info!("stopped");
         Ok(())
+    }
+
+    fn ops_plane(&self) -> Router {
+        ops::router(Ops {
+            config: self.config.ops.clone(),
+            upstream: self.config.proxy.upstream.to_string(),
+            health: Arc::clone(&self.health),
+            metrics: Arc::clone(&self.metrics),
+            tenants: self.guards.clone(),
+        })
     }
 
     /// What each worker makes its own proxy with, and with it its own connections to the upstream.
@@ -283,6 +330,15 @@ async fn first_look(guard: Arc<Guard>) {
     }
 }
 
+/// Waits for a listener that was told to stop, and cuts what takes longer.
+async fn ended(listener: Option<JoinHandle<()>>, timeout: Duration, what: &str) {
+    let Some(mut listener) = listener else { return };
+    if tokio::time::timeout(timeout, &mut listener).await.is_err() {
+        listener.abort();
+        tracing::warn!("cut {what} that were still open");
+    }
+}
+
 /// Names this process among the replicas.
 fn replica() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -302,16 +358,13 @@ fn bind_proxy(config: &Config) -> Result<Listeners, BuildError> {
     })
 }
 
-async fn bind_ops(config: &Config) -> Result<(TcpListener, SocketAddr), BuildError> {
-    let addr = config.ops.listen;
+async fn bind(key: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
     let bound = async {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         Ok((listener, addr))
     };
-    bound.await.map_err(|source| BuildError::Listen {
-        key: "ops.listen",
-        addr,
-        source,
-    })
+    bound
+        .await
+        .map_err(|source| BuildError::Listen { key, addr, source })
 }

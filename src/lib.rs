@@ -15,9 +15,11 @@
 //! - [`registry`]: what it remembers: users, the journal, and whose turn it is among replicas.
 //! - [`activity`]: which users are active, as the calls tell that pass through.
 //! - [`upstream`]: towards SnapTrade: the calls that are forwarded, and the sidecar's own.
+//! - [`notices`]: what the application is told after an eviction.
 //! - [`guard`]: performs admissions, a tenant's one after the other; the only place that deletes users.
 //! - [`proxy`]: the data plane's requests: passed through, or handed to a guard.
 //! - [`ops`]: health, metrics, status, who is there, and what is done by hand.
+//! - [`webhooks`]: what SnapTrade tells by itself, taken in and passed on.
 //! - [`server`]: the data plane's listeners, connections, and their end.
 //! - [`app`]: the composition root: a configuration becomes a running sidecar.
 //! - [`simulator`]: a stand-in for SnapTrade; uses nothing of the above.
@@ -39,11 +41,15 @@ pub mod activity;
 
 pub mod upstream;
 
+pub mod notices;
+
 pub mod guard;
 
 pub mod proxy;
 
 pub mod ops;
+
+pub mod webhooks;
 
 pub mod server;
 

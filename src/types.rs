@@ -98,6 +98,10 @@ secret!(
     /// The bearer token of the ops plane.
     Token
 );
+secret!(
+    /// What a tenant's notices are signed with; the application has it too.
+    NoticeSecret
+);
 
 /// Seconds since the Unix epoch, as the query parameter `timestamp` counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -15,6 +15,7 @@ use std::time::Duration;
 use snaptrade_sidecar::activity::Teller;
 use snaptrade_sidecar::config::{self, Config, Sources, Tenant};
 use snaptrade_sidecar::guard::{Guard, Means};
+use snaptrade_sidecar::notices::{self, Notices, Schedule};
 use snaptrade_sidecar::proxy::{Proxy, Shared};
 use snaptrade_sidecar::registry::Registry;
 use snaptrade_sidecar::server::{Limits, Listeners};
@@ -97,13 +98,22 @@ fn proxy(config: &Config, metrics: &Arc<Metrics>) -> Proxy {
     let tls = tls::client_config(None).unwrap();
     let registry = Arc::new(Registry::memory());
     let forwarder = Forwarder::new(&config.proxy, tls.clone());
+    let http = manage::client(tls, config.proxy.connect_timeout).unwrap();
+    let means = notices::Means {
+        http: http.clone(),
+        registry: Arc::clone(&registry),
+        metrics: Arc::clone(metrics),
+        replica: "bench".into(),
+    };
+    let notices = Notices::new(&config.tenants, means, Schedule::default());
     let means = Means {
-        http: manage::client(tls, config.proxy.connect_timeout).unwrap(),
+        http,
         origin: config.proxy.upstream.to_string(),
         forwarder: forwarder.clone(),
         metrics: Arc::clone(metrics),
         registry: Arc::clone(&registry),
         replica: "bench".into(),
+        notices,
         stopping: CancellationToken::new(),
         runtime: Handle::current(),
         tasks: TaskTracker::new(),

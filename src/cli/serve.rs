@@ -7,6 +7,7 @@ use super::{Failure, Settings, control_runtime};
 use crate::app::App;
 use crate::config::{Config, Tenant};
 use crate::telemetry::logging;
+use crate::webhooks::PATH;
 
 pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     let loaded = settings.load()?;
@@ -30,6 +31,7 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
             version = env!("CARGO_PKG_VERSION"),
             proxy = format!("http://{}", app.proxy_addr()),
             ops = format!("http://{}", app.ops_addr()),
+            webhooks = app.webhooks_addr().map(|addr| format!("http://{addr}{PATH}")),
             upstream,
             tenants,
             "snaptrade-sidecar is ready"

@@ -41,6 +41,9 @@ pub(super) struct Simulate {
     /// How long each call takes, such as 50ms
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = duration)]
     round_trip: Duration,
+    /// Where it sends a webhook when a user was registered or is gone, http://…; nowhere, if not given
+    #[arg(long, value_name = "URL", default_value = "", hide_default_value = true, value_parser = webhook_url)]
+    webhook_url: String,
     /// Calls allowed in any 60 seconds; 0 allows any number
     #[arg(long, value_name = "CALLS", default_value_t = 250)]
     rate_limit: u32,
@@ -113,6 +116,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     crate::config::parse_span(text)
 }
 
+/// Plain HTTP only: a stand-in needs no trust.
+fn webhook_url(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with("http://") && text.parse::<http::Uri>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("it is not a URL that begins with http://".to_owned())
+}
+
 impl From<Simulate> for Options {
     fn from(args: Simulate) -> Self {
         Self {
@@ -139,6 +150,7 @@ impl From<Simulate> for Options {
             timestamp_freshness: args.timestamp_freshness,
             reject_replayed_signatures: args.reject_replayed_signatures,
             rate_limit: args.rate_limit,
+            webhook_url: args.webhook_url,
             ..Self::default()
         }
     }

@@ -108,6 +108,9 @@ pub(super) const KEYS: &[Key] = &[
     list("ops.hosts", &[], "Further host names to answer to, without port; IP addresses and localhost always work."),
     list("ops.allowed_origins", &[], "Browser origins that may call (CORS); \"https://*.vercel.app\" matches one label."),
 
+    text("webhooks.listen", Text, "", "Where SnapTrade's webhooks arrive, at /webhooks/snaptrade: IP address and port; empty: nowhere."),
+    text("webhooks.forward_url", Text, "", "Where each verified webhook is passed on to, unchanged; SnapTrade gets the answer from there."),
+
     text("log.format", OneOf(FORMATS), "auto", "text, json, or auto: text on a terminal, JSON otherwise."),
     text("log.level", Text, "info", "off, error, warn, info, debug or trace; libraries below warn only by name: \"debug,h2=debug\"."),
 
@@ -135,6 +138,9 @@ pub(super) const KEYS: &[Key] = &[
     text("tenants.*.eviction.min_age", CENTURY, "0s", "Never evict a user younger than this."),
     text("tenants.*.eviction.active_within", CENTURY, "0s", "Never evict a user that was active in this long."),
     count("tenants.*.eviction.max_per_registration", 1, 1_000, 3, "Evict nobody if making room would take more deletions than this."),
+    text("tenants.*.eviction.notify_url", Text, "", "Where the application is told of each eviction: a signed POST, tried until it is taken."),
+    text("tenants.*.eviction.notify_secret", Secret, "", "What notices are signed with; the application has it too."),
+    text("tenants.*.eviction.notify_secret_file", Path, "", "File that holds the secret, instead of `notify_secret`."),
 
     count("tenants.*.eviction.fuse.evictions", 1, 1_000_000, 60, "Evict nobody more once this many were within the window; it passes by itself."),
     text("tenants.*.eviction.fuse.window", Span { min: Duration::from_secs(1), max: Duration::from_hours(366 * 24) }, "1h", "For how long an eviction counts."),

@@ -11,7 +11,7 @@ use super::fault::{Fault, Faults, Place};
 use super::file;
 use super::layers::Layers;
 use super::reader::Reader;
-use super::{Config, Ops, sections, strays, tenants};
+use super::{Config, Ops, hooks, sections, strays, tenants};
 
 /// Where a configuration comes from. The caller reads the process's environment and command line.
 #[derive(Clone, Default)]
@@ -52,23 +52,40 @@ pub fn load(sources: Sources) -> Result<Loaded, Faults> {
     let mut reader = Reader::new(&layers, &mut faults, &mut warnings);
     let proxy = sections::proxy(&mut reader);
     let ops = sections::ops(&mut reader);
+    let webhooks = hooks::webhooks(&mut reader);
     let log = sections::log(&mut reader);
     let registry = sections::registry(&mut reader);
-    sections::distinct_listeners(&mut reader, proxy.as_ref(), ops.as_ref());
-    sections::not_itself(&mut reader, proxy.as_ref(), ops.as_ref().map(|ops| ops.listen));
+    let own = [
+        ("proxy.listen", proxy.as_ref().map(|proxy| proxy.listen)),
+        ("ops.listen", ops.as_ref().map(|ops| ops.listen)),
+        (
+            "webhooks.listen",
+            webhooks.as_ref().and_then(|hooks| hooks.listen),
+        ),
+    ];
+    let own: Vec<_> = own
+        .into_iter()
+        .filter_map(|(key, listen)| Some((key, listen?)))
+        .collect();
+    sections::distinct_listeners(&mut reader, &own);
+    sections::not_itself(&mut reader, proxy.as_ref().map(|proxy| &proxy.upstream), &own);
+    hooks::not_itself(&mut reader, webhooks.as_ref(), &own);
     let tenants = tenants::tenants(&mut reader, complete);
-    match (proxy, ops, log, registry) {
-        (Some(proxy), Some(ops), Some(log), Some(registry)) if faults.is_empty() => Ok(Loaded {
-            config: Config {
-                proxy,
-                ops,
-                log,
-                registry,
-                tenants,
-            },
-            warnings,
-            effective: Effective::of(&layers),
-        }),
+    match (proxy, ops, webhooks, log, registry) {
+        (Some(proxy), Some(ops), Some(webhooks), Some(log), Some(registry)) if faults.is_empty() => {
+            Ok(Loaded {
+                config: Config {
+                    proxy,
+                    ops,
+                    webhooks,
+                    log,
+                    registry,
+                    tenants,
+                },
+                warnings,
+                effective: Effective::of(&layers),
+            })
+        }
         _ => Err(Faults::new(faults)),
     }
 }

@@ -10,6 +10,7 @@ mod env;
 mod fault;
 mod file;
 pub mod home;
+mod hooks;
 mod keys;
 mod layers;
 mod load;
@@ -34,10 +35,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
+use reqwest::Url;
 use rustls::pki_types::CertificateDer;
 
 use crate::admission::Terms;
-use crate::types::{ClientId, ConsumerKey, Token};
+use crate::types::{ClientId, ConsumerKey, NoticeSecret, Token};
 use home::Home;
 use origin::OriginPattern;
 
@@ -46,6 +48,7 @@ use origin::OriginPattern;
 pub struct Config {
     pub proxy: Proxy,
     pub ops: Ops,
+    pub webhooks: Webhooks,
     pub log: Log,
     pub registry: Registry,
     /// In the order of their names; at least one, no two with the same client id.
@@ -106,6 +109,22 @@ pub struct Ops {
     pub allowed_origins: Vec<OriginPattern>,
 }
 
+/// `[webhooks]`.
+#[derive(Clone, Debug, Default)]
+pub struct Webhooks {
+    /// `None`: off.
+    pub listen: Option<SocketAddr>,
+    /// `http` or `https`, without user information, like every URL here.
+    pub forward_url: Option<Url>,
+}
+
+/// Where a tenant's application is told of evictions.
+#[derive(Clone, Debug)]
+pub struct Notify {
+    pub url: Url,
+    pub secret: NoticeSecret,
+}
+
 /// `[log]`.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -145,4 +164,5 @@ pub struct Tenant {
     pub queue_max: usize,
     /// How long a reply to a registration is kept whose caller left before it got it.
     pub replay_window: Duration,
+    pub notify: Option<Notify>,
 }

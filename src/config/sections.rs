@@ -110,30 +110,34 @@ pub(super) fn registry(reader: &mut Reader<'_>) -> Option<Registry> {
 }
 
 /// Two listeners cannot share an address; said here, it names both keys, which the operating system's error does not.
-pub(super) fn distinct_listeners(reader: &mut Reader<'_>, proxy: Option<&Proxy>, ops: Option<&Ops>) {
-    let (Some(proxy), Some(ops)) = (proxy, ops) else {
-        return;
+pub(super) fn distinct_listeners(reader: &mut Reader<'_>, own: &[(&'static str, SocketAddr)]) {
+    let overlap = |a: SocketAddr, b: SocketAddr| {
+        let ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+        ip && a.port() == b.port() && a.port() != 0
     };
-    let (a, b) = (proxy.listen, ops.listen);
-    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
-    if overlap && a.port() == b.port() && a.port() != 0 {
-        let (_, place) = reader.text("ops.listen");
-        let problem = Problem::new(
-            format!("{b} is taken by proxy.listen ({a})"),
-            "give each a port of its own",
-        );
-        reader.fault("ops.listen", place, problem);
+    for (place, (key, b)) in own.iter().enumerate() {
+        if let Some((other, a)) = own[..place].iter().find(|(_, a)| overlap(*a, *b)) {
+            let (_, place) = reader.text(key);
+            let problem = Problem::new(
+                format!("{b} is taken by {other} ({a})"),
+                "give each a port of its own",
+            );
+            reader.fault(key, place, problem);
+        }
     }
 }
 
 /// An upstream that is one of the sidecar's own listeners would have it send every call to itself, again and again.
-pub(super) fn not_itself(reader: &mut Reader<'_>, proxy: Option<&Proxy>, ops: Option<SocketAddr>) {
+pub(super) fn not_itself(
+    reader: &mut Reader<'_>,
+    upstream: Option<&Upstream>,
+    own: &[(&'static str, SocketAddr)],
+) {
     const KEY: &str = "proxy.upstream";
-    let Some(proxy) = proxy else { return };
-    let own = [("proxy.listen", Some(proxy.listen)), ("ops.listen", ops)];
-    for (key, listen) in own.into_iter().filter_map(|(key, listen)| Some((key, listen?))) {
-        if leads_to(&proxy.upstream, listen) {
-            let what = format!("{} is the sidecar itself, by {key} ({listen})", proxy.upstream);
+    let Some(upstream) = upstream else { return };
+    for (key, listen) in own {
+        if leads_to(upstream, *listen) {
+            let what = format!("{upstream} is the sidecar itself, by {key} ({listen})");
             let problem = Problem::new(what, "give SnapTrade's origin, or another port");
             let (_, place) = reader.text(KEY);
             reader.fault(KEY, place, problem);
@@ -142,7 +146,7 @@ pub(super) fn not_itself(reader: &mut Reader<'_>, proxy: Option<&Proxy>, ops: Op
 }
 
 /// Whether who listens there is reached by that URL. Names other than localhost are not resolved.
-fn leads_to(upstream: &Upstream, listen: SocketAddr) -> bool {
+pub(super) fn leads_to(upstream: &Upstream, listen: SocketAddr) -> bool {
     let standard = if upstream.scheme == Scheme::HTTP { 80 } else { 443 };
     let port = upstream.authority.port_u16().unwrap_or(standard);
     let ip = listen.ip().to_canonical();

@@ -99,6 +99,10 @@ const COMMON: &str = "url";
 /// The variable that was most likely meant by one that ends in `rest`: by what its last parts say, or nearly say.
 pub(super) fn meant_by(rest: &str) -> Option<String> {
     let rest = spelled(rest);
+    // What an application calls the sidecar's own URL, rather than one of our keys that end so.
+    if rest == "url" {
+        return None;
+    }
     end_of_key(&rest).or_else(|| key_at_end(&rest)).or_else(|| {
         let spellings: Vec<(String, String)> = keys()
             .flat_map(|(within, path)| [(within, path.clone()), (joined(&path), path)])

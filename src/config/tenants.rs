@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Tenant;
 use super::env::{CLIENT_ID, CONSUMER_KEY, DEFAULT_TENANT, variable_name};
 use super::fault::{Place, Problem};
+use super::hooks;
 use super::layers::variable_part;
 use super::reader::Reader;
 use crate::admission::Terms;
@@ -50,6 +51,7 @@ fn tenant(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool) ->
     let manage_timeout = reader.span("tenants.*.manage_timeout");
     let queue_max = reader.count("tenants.*.queue_max");
     let replay_window = reader.span("tenants.*.replay_window");
+    let notify = hooks::notify(reader);
     Some(Tenant {
         name: Arc::from(name),
         client_id: client_id?,
@@ -60,6 +62,7 @@ fn tenant(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool) ->
         manage_timeout,
         queue_max,
         replay_window,
+        notify,
     })
 }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::admission::policy::{Key, Mode, UnknownAge};
 
 mod faults;
+mod hooks;
 mod precedence;
 mod secrets;
 

@@ -186,22 +186,30 @@ impl Guard {
         {
             return Err(Unable::Protected(protection));
         }
-        if self.means.stopping.is_cancelled() {
-            return Err(Unable::Stopping);
-        }
         let tenant = self.tenant();
         tracing::info!(
             tenant,
             victim = user.as_str(),
             "evicting by hand: about to delete this user"
         );
-        if !book.intend(user, "by hand", roster).await || !book.is_timely() {
-            return Err(RegistryError(
-                "the intent could not be recorded, so that nobody is deleted".to_owned(),
-            )
-            .into());
-        }
         self.did("evict", Some(user)).await;
+        if !book.intend(user, "by hand", roster).await {
+            let why = "the intent could not be recorded, so that nobody is deleted; the log says why";
+            return Err(RegistryError(why.to_owned()).into());
+        }
+        // Nothing is waited for from here to the deletion.
+        let stopping = self.means.stopping.is_cancelled();
+        if stopping || !book.is_timely() {
+            let withdrawn = Note::EvictionWithdrawn(user.clone());
+            book.note(std::slice::from_ref(&withdrawn)).await;
+            self.tell(&withdrawn, "");
+            return Err(if stopping {
+                Unable::Stopping
+            } else {
+                RegistryError("the registry took too long, so that nobody was deleted; try again".to_owned())
+                    .into()
+            });
+        }
         let since = Instant::now();
         let called = self.manage.delete(user).await;
         self.measure("delete_user", &called);

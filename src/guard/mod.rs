@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::Terms;
 use crate::config::Tenant;
+use crate::notices::Notices;
 use crate::registry::Registry;
 use crate::snaptrade::proof::{self, Proven, RegistrationView, Unproven};
 use crate::snaptrade::signature::SigningKey;
@@ -52,6 +53,8 @@ pub struct Means {
     pub registry: Arc<Registry>,
     /// Names this process in the journal.
     pub replica: Arc<str>,
+    /// Told of every eviction.
+    pub notices: Notices,
     /// Cancelled when the program is asked to stop.
     pub stopping: CancellationToken,
     /// The control runtime, so that an admission outlives the connection that brought it.

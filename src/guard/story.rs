@@ -11,6 +11,7 @@ use super::{Admitted, Guard, Refusal, Registration};
 use crate::admission::policy::Why;
 use crate::admission::roster::Roster;
 use crate::admission::{Admission, Note, Reason};
+use crate::notices;
 use crate::snaptrade::answer::ErrorBody;
 use crate::telemetry::chain;
 use crate::types::UserId;
@@ -175,7 +176,19 @@ impl Guard {
         admitted
     }
 
-    /// Logs and counts what happened.
+    /// Has the application told who is gone.
+    fn notify(&self, note: &Note, newcomer: &str) {
+        let (victim, outcome) = match note {
+            Note::Evicted(victim) => (victim, notices::Outcome::Evicted),
+            Note::EvictionUnsettled(victim) => (victim, notices::Outcome::Unsettled),
+            _ => return,
+        };
+        let newcomer = (!newcomer.is_empty()).then(|| UserId::new(newcomer));
+        let notices = &self.means.notices;
+        notices.tell(self.tenant(), victim, newcomer.as_ref(), outcome);
+    }
+
+    /// Logs and counts what happened, and has the application told.
     pub(super) fn tell(&self, note: &Note, newcomer: &str) {
         let tenant = self.tenant();
         let outcome = match note {
@@ -236,6 +249,7 @@ impl Guard {
             }
         };
         self.means.metrics.eviction(tenant, outcome);
+        self.notify(note, newcomer);
     }
 
     /// A reply that was kept is given out.

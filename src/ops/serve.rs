@@ -1,4 +1,4 @@
-//! The listener of the ops plane. It drives hyper itself: a caller that never finishes its request head must not hold
+//! The listener of the ops plane, and of others that are answered by the same framework. It drives hyper itself: a caller that never finishes its request head must not hold
 //! a connection forever, and the framework's own server cannot say so.
 
 use std::convert::Infallible;
@@ -43,7 +43,7 @@ pub async fn serve(listener: TcpListener, router: Router, stopping: Cancellation
                     let ends = Ends { peer, listener: own };
                     connections.spawn(connection(stream, ends, router.clone(), stopping.clone()));
                 }
-                Err(error) => not_accepted(&error).await,
+                Err(error) => not_accepted(own, &error).await,
             },
             Some(_) = connections.join_next() => {}
         }
@@ -75,12 +75,12 @@ async fn connection(stream: TcpStream, ends: Ends, router: Router, stopping: Can
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(peer = %ends.peer, %error, "a connection to the ops plane ended early");
+        tracing::debug!(listener = %ends.listener, peer = %ends.peer, %error, "a connection ended early");
     }
 }
 
 /// A connection that its caller gave up concerns that caller only; anything else would fail again at once.
-async fn not_accepted(error: &io::Error) {
+async fn not_accepted(listener: SocketAddr, error: &io::Error) {
     let theirs = [
         io::ErrorKind::ConnectionAborted,
         io::ErrorKind::ConnectionReset,
@@ -88,7 +88,7 @@ async fn not_accepted(error: &io::Error) {
         io::ErrorKind::Interrupted,
     ];
     if !theirs.contains(&error.kind()) {
-        tracing::warn!(%error, "the ops plane cannot accept a connection");
+        tracing::warn!(%listener, %error, "a connection cannot be accepted");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }

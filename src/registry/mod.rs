@@ -179,6 +179,13 @@ impl Registry {
         }
     }
 
+    /// What is remembered of one user.
+    pub async fn user(&self, tenant: &str, user: &UserId) -> Result<Option<Known>> {
+        let users = self.users(tenant).await?;
+        let found = users.into_iter().find(|(id, _)| id == user);
+        Ok(found.map(|(_, known)| known))
+    }
+
     /// These are listed; of those that were not known, the first sight is noted.
     pub async fn seen(&self, tenant: &str, users: &[UserId], at: Millis) -> Result<()> {
         match self {

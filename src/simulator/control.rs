@@ -143,7 +143,7 @@ fn add_user(state: &mut State, id: &str) -> Reply {
 }
 
 fn remove_user(state: &mut State, id: &str) -> Reply {
-    if state.users.remove(id, &state.options, Instant::now()) {
+    if state.remove_user(id) {
         shown(state)
     } else {
         error(404, "simulator_unknown_user", "There is no such user.")

@@ -40,6 +40,10 @@
 //!
 //! On all of them a request header `X-Reply-Name` comes back as the reply's header `Name`.
 //!
+//! # Webhooks
+//! With `webhook_url` set, `USER_REGISTERED` is sent there when a user was registered, and `USER_DELETED` when one is gone
+//! without a trace: signed, and once each.
+//!
 //! # Control, from another process
 //! Needs no signature, takes no time, and is neither counted nor logged. Each replies with the state unless it says so.
 //!
@@ -67,6 +71,7 @@ mod signature;
 mod state;
 mod throttle;
 mod users;
+mod webhooks;
 
 use std::fmt;
 use std::io;
@@ -119,10 +124,13 @@ impl Simulator {
     pub async fn start(options: Options, listen: SocketAddr) -> io::Result<Self> {
         let listener = Arc::new(TcpListener::bind(listen).await?);
         let addr = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let (outbox, sending) = webhooks::outbox(stop.clone());
+        tokio::spawn(sending);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(options)),
+            state: Mutex::new(State::new(options, outbox)),
             changed: watch::Sender::new(()),
-            stop: CancellationToken::new(),
+            stop,
         });
         tokio::spawn(serve::accept(Arc::clone(&shared), Arc::clone(&listener)));
         Ok(Self {
@@ -187,8 +195,7 @@ impl Simulator {
 
     /// As if another program deleted it and all of that had settled: gone at once, without a tombstone.
     pub fn remove_user(&self, id: &str) {
-        self.shared
-            .change(|state| state.users.remove(id, &state.options, Instant::now()));
+        self.shared.change(|state| state.remove_user(id));
     }
 
     /// The calls so far, oldest first; the last 20,000, or fewer if their bodies are large.

@@ -64,6 +64,8 @@ pub struct Options {
     pub verify_echo: bool,
     /// How many calls `client_id` may make in any 60 seconds; 0 means as many as it likes.
     pub rate_limit: u32,
+    /// Where a webhook is sent when a user was registered or is gone, `http://…`; empty: nowhere.
+    pub webhook_url: String,
 }
 
 impl Default for Options {
@@ -90,6 +92,7 @@ impl Default for Options {
             reject_replayed_signatures: false,
             verify_echo: false,
             rate_limit: 250,
+            webhook_url: String::new(),
         }
     }
 }

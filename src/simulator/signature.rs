@@ -73,12 +73,21 @@ pub fn sign(consumer_key: &str, dialect: Dialect, path: &str, query: &str, body:
     signed.push_str(",\"query\":");
     write_text(query, dialect.escaping, &mut signed);
     signed.push('}');
-    let mut hmac = match dialect.key {
+    sign_text(consumer_key, dialect.key, &signed)
+}
+
+/// The same for a webhook, whose body alone is signed.
+pub(super) fn sign_body(consumer_key: &str, dialect: Dialect, body: &[u8]) -> Option<String> {
+    sign_text(consumer_key, dialect.key, &content(body, dialect.escaping)?)
+}
+
+fn sign_text(consumer_key: &str, form: KeyForm, text: &str) -> Option<String> {
+    let mut hmac = match form {
         KeyForm::Plain => Hmac::<Sha256>::new_from_slice(consumer_key.as_bytes()),
         KeyForm::EncodeUri => Hmac::<Sha256>::new_from_slice(encode_uri(consumer_key).as_bytes()),
     }
     .ok()?;
-    hmac.update(signed.as_bytes());
+    hmac.update(text.as_bytes());
     Some(BASE64.encode(hmac.finalize().into_bytes()))
 }
 

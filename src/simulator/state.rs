@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -16,6 +17,7 @@ use super::replies::{self, Reply, error, json};
 use super::signature::verifies;
 use super::throttle::Throttle;
 use super::users::{NoRoom, Users};
+use super::webhooks::{Outbox, Webhook};
 
 /// How many signatures are remembered against being sent twice; then all are forgotten.
 const SIGNATURES_MAX: usize = 100_000;
@@ -31,6 +33,7 @@ pub(super) struct State {
     throttle: Throttle,
     /// Users and rate limits of the further client ids, by their numbers.
     further: HashMap<usize, (Users, Throttle)>,
+    outbox: Outbox,
     signatures: HashSet<String>,
     /// Makes secrets and request ids, together with how many were made.
     seed: u64,
@@ -68,7 +71,7 @@ struct Named {
 }
 
 impl State {
-    pub(super) fn new(options: Options) -> Self {
+    pub(super) fn new(options: Options, outbox: Outbox) -> Self {
         Self {
             options,
             users: Users::default(),
@@ -78,6 +81,7 @@ impl State {
             most_live: 0,
             throttle: Throttle::default(),
             further: HashMap::new(),
+            outbox,
             signatures: HashSet::new(),
             seed: RandomState::new().hash_one(()),
             made: 0,
@@ -207,6 +211,7 @@ impl State {
         match self.users.register(&id, secret.clone(), &self.options, now) {
             Ok(()) => {
                 self.note_live(now);
+                self.tell("USER_REGISTERED", &id, Duration::ZERO);
                 json(
                     200,
                     &UserWithSecret {
@@ -237,6 +242,10 @@ impl State {
             ),
             Some(first) => {
                 self.deletions += usize::from(first);
+                if first {
+                    let gone = self.options.delete_lag.saturating_add(self.options.settle_time);
+                    self.tell("USER_DELETED", &id, gone);
+                }
                 let detail = "User queued for deletion; please wait for webhook for confirmation.";
                 json(
                     200,
@@ -279,7 +288,28 @@ impl State {
         let (secret, now) = (self.new_uuid(), Instant::now());
         let added = self.users.add(id, secret.clone(), &self.options, now);
         self.note_live(now);
+        if added {
+            self.tell("USER_REGISTERED", id, Duration::ZERO);
+        }
         added.then_some(secret)
+    }
+
+    /// What another program undoes; `false` if there is no such user.
+    pub(super) fn remove_user(&mut self, id: &str) -> bool {
+        let removed = self.users.remove(id, &self.options, Instant::now());
+        if removed {
+            self.tell("USER_DELETED", id, Duration::ZERO);
+        }
+        removed
+    }
+
+    /// Sends a webhook, if anybody wants it.
+    fn tell(&mut self, kind: &'static str, user: &str, after: Duration) {
+        let id = self.new_uuid();
+        if let Some(webhook) = Webhook::new(&self.options, &id, kind, user, after) {
+            // Full, it loses this one, as a network may.
+            let _ = self.outbox.try_send(webhook);
+        }
     }
 
     pub(super) fn live(&self) -> Vec<String> {

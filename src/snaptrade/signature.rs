@@ -103,6 +103,16 @@ impl SigningKey {
         None
     }
 
+    /// Whether `signature` signs a body alone, as that of a webhook does, in either escaping.
+    pub fn signs_body(&self, body: &Canonical, signature: &[u8]) -> bool {
+        let given = STANDARD.decode(signature).ok().filter(|tag| tag.len() == 32);
+        given.is_some_and(|given| {
+            [Escaping::Ascii, Escaping::Utf8]
+                .into_iter()
+                .any(|escaping| self.key_that_signs(body.content(escaping), &given).is_some())
+        })
+    }
+
     /// The value of the header `Signature`. Only the form decides whether the signed path has the prefix.
     pub fn sign(&self, form: Form, path: &str, query: &str, body: &Canonical) -> String {
         let text = signed_text(form.prefixed, form.escaping, path, query, body);

@@ -33,6 +33,19 @@ pub const REGISTRATION_OUTCOMES: [&str; 5] = [
 ];
 /// What becomes of an intended eviction.
 pub const EVICTION_OUTCOMES: [&str; 5] = ["evicted", "refused", "unsettled", "withdrawn", "would-evict"];
+/// What becomes of a webhook; `unforwarded` beside one of the others.
+pub const WEBHOOK_OUTCOMES: [&str; 8] = [
+    "handled",
+    "repeated",
+    "late",
+    "malformed",
+    "unknown",
+    "unrecorded",
+    "unverified",
+    "unforwarded",
+];
+/// What becomes of a notice.
+pub const NOTICE_OUTCOMES: [&str; 3] = ["delivered", "given-up", "dropped"];
 /// The calls that the sidecar makes itself, and what becomes of them.
 pub const MANAGEMENT_CALLS: [&str; 2] = ["list_users", "delete_user"];
 pub const MANAGEMENT_OUTCOMES: [&str; 2] = ["ok", "error"];
@@ -70,6 +83,8 @@ pub struct Metrics {
     registrations: Family<labels::TenantOutcome, Counter>,
     admissions: Durations<labels::Outcome>,
     evictions: Family<labels::TenantOutcome, Counter>,
+    webhooks: Family<labels::TenantOutcome, Counter>,
+    notices: Family<labels::TenantOutcome, Counter>,
     users: Family<labels::Tenant, Level>,
     pending_deletions: Family<labels::Tenant, Level>,
     admission_queue: Family<labels::Tenant, Level>,
@@ -117,6 +132,8 @@ impl Metrics {
                 Histogram::new(ADMISSION_BUCKETS)
             }),
             evictions: register(own, "evictions", "Users deleted, or meant to be, to make room"),
+            webhooks: register(own, "webhooks", "Webhooks that arrived, by what became of them"),
+            notices: register(own, "notices", "Notices of evictions to the application"),
             users: register(
                 own,
                 "users",
@@ -194,6 +211,15 @@ impl Metrics {
         self.evictions.get_or_create(&self.outcome(tenant, outcome)).inc();
     }
 
+    /// `tenant` is `unknown` where it is not known whose it is.
+    pub fn webhook(&self, tenant: &str, outcome: &'static str) {
+        self.webhooks.get_or_create(&self.outcome(tenant, outcome)).inc();
+    }
+
+    pub fn notice(&self, tenant: &str, outcome: &'static str) {
+        self.notices.get_or_create(&self.outcome(tenant, outcome)).inc();
+    }
+
     /// How many users were listed last.
     pub fn users(&self, tenant: &str, count: usize) {
         self.users.get_or_create(&self.only(tenant)).set(count as u64);
@@ -260,13 +286,15 @@ impl Metrics {
         for tenant in self.tenants.iter().filter(|tenant| &*tenant.name != UNKNOWN) {
             self.pending_deletions(&tenant.name, 0);
             self.admission_queue(&tenant.name, 0);
-            for outcome in REGISTRATION_OUTCOMES {
-                let _ = self
-                    .registrations
-                    .get_or_create(&self.outcome(&tenant.name, outcome));
-            }
-            for outcome in EVICTION_OUTCOMES {
-                let _ = self.evictions.get_or_create(&self.outcome(&tenant.name, outcome));
+            for (family, outcomes) in [
+                (&self.registrations, &REGISTRATION_OUTCOMES[..]),
+                (&self.evictions, &EVICTION_OUTCOMES),
+                (&self.webhooks, &WEBHOOK_OUTCOMES),
+                (&self.notices, &NOTICE_OUTCOMES),
+            ] {
+                for outcome in outcomes {
+                    let _ = family.get_or_create(&self.outcome(&tenant.name, outcome));
+                }
             }
             for call in MANAGEMENT_CALLS {
                 for outcome in MANAGEMENT_OUTCOMES {

@@ -35,6 +35,7 @@ pub(crate) struct Harness {
 pub(crate) struct Sidecar {
     pub(crate) proxy: SocketAddr,
     pub(crate) ops: SocketAddr,
+    webhooks: Option<SocketAddr>,
     pub(crate) registry: Arc<Registry>,
     tenants: usize,
     stop: oneshot::Sender<()>,
@@ -64,7 +65,7 @@ impl Sidecar {
         let tenants = loaded.config.tenants.len();
         let app = App::build(loaded.config).await.unwrap();
         let (proxy, ops) = (app.proxy_addr(), app.ops_addr());
-        let registry = app.registry();
+        let (registry, webhooks) = (app.registry(), app.webhooks_addr());
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app.run(async {
             let _ = stopped.await;
@@ -72,6 +73,7 @@ impl Sidecar {
         Self {
             proxy,
             ops,
+            webhooks,
             registry,
             tenants,
             stop,
@@ -218,6 +220,16 @@ impl Harness {
                 .unwrap(),
         )
         .await
+    }
+
+    /// Where webhooks arrive; only with a setting that says where they shall.
+    pub(crate) fn webhooks(&self) -> String {
+        format!("http://{}/webhooks/snaptrade", self.sidecar.webhooks.unwrap())
+    }
+
+    /// What the sidecar remembers.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.sidecar.registry)
     }
 
     /// The kinds of the calls that reached the simulator, in their order.

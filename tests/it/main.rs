@@ -7,6 +7,7 @@
 )]
 
 mod activity;
+mod application;
 mod between;
 mod by_hand;
 mod commands;
@@ -20,6 +21,7 @@ mod headers;
 mod limit_errors;
 mod logs;
 mod metrics;
+mod notices;
 mod operate;
 mod ops;
 mod ops_access;
@@ -37,3 +39,4 @@ mod streaming;
 mod targets;
 mod tenants;
 mod tls;
+mod webhooks;

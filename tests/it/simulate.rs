@@ -235,6 +235,7 @@ async fn the_document_names_every_flag_and_every_option() {
         let row = row.unwrap_or_else(|| panic!("{key} is not documented"));
         let default = match value {
             Value::Null => "any".to_owned(),
+            Value::String(text) if text.is_empty() => "none".to_owned(),
             Value::String(text) => format!("`{text}`"),
             other => other.to_string(),
         };
@@ -260,6 +261,7 @@ async fn what_it_cannot_do_is_said_before_it_starts() {
     );
     for (flag, value, why) in [
         ("--listen", "localhost:80", "invalid socket address"),
+        ("--webhook-url", "https://a.example", "begins with http://"),
         ("--settle-time", "5", "ms, s, m, h or d"),
         ("--limit-status", "99", "200..=999"),
         ("--list-order", "random", "oldest-first"),

@@ -112,7 +112,7 @@ impl Roster {
         vanished
     }
 
-    /// The live users and what is known of each, in the list's order: for [`super::policy::Policy::ranking`].
+    /// The live users and what is known of each, in the list's order: for [`Policy::ranking`](crate::admission::policy::Policy::ranking).
     pub fn candidates(&self, now: Millis) -> Vec<Candidate> {
         let candidate = |user: User<'_>| Candidate {
             id: user.id.clone(),

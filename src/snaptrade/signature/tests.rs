@@ -211,6 +211,28 @@ fn r2_another_key_path_query_or_body_does_not_verify() {
     assert_eq!(key(KEY).verify(PATH, QUERY, &Canonical::null(), good), None);
 }
 
+/// Computed with Python's json, hmac and hashlib: both spellings of "ö", by both readings of the key.
+#[test]
+fn a_body_signed_alone_verifies_in_either_spelling_and_nothing_else_does() {
+    let body = Canonical::read("{ \"userId\": \"böb\", \"a\": [1, {\"z\": null, \"b\": true}] }".as_bytes())
+        .unwrap();
+    let key = key("k y");
+    for signature in [
+        "ZkLlS+F+bXMskckMGv4uYnjlJ3vMaiz3aaWL/SCZ0/M=",
+        "gaeNOETjFYhAYaPTlaH0HvQQTvhYKR0WrTKkyPtVn7o=",
+        "/F0gjl8VBHo7maPOimoSID1z0yGnke40/5s07TX6+jE=",
+        "Rcz5XWTXcUslxfEg+7Qx0++VTa//mkeTOcqlMX3x9KU=",
+    ] {
+        assert!(key.signs_body(&body, signature.as_bytes()), "{signature}");
+        assert!(!key.signs_body(&Canonical::null(), signature.as_bytes()));
+    }
+    // A request's signature is none of its body.
+    let of_request = key.sign(Form::OURS, PATH, QUERY, &body);
+    for signature in [of_request.as_str(), "", "ZkLl", "=="] {
+        assert!(!key.signs_body(&body, signature.as_bytes()), "{signature}");
+    }
+}
+
 #[test]
 fn r13_a_signing_key_prints_as_redacted() {
     assert_eq!(format!("{:?}", key(KEY)), "[redacted]");
