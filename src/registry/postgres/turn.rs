@@ -110,6 +110,15 @@ impl Turn {
     }
 }
 
+impl Drop for Turn {
+    /// Gives the lock up at once: the task that speaks to the server has a share in the session until it ends.
+    fn drop(&mut self) {
+        if let Ok(mut held) = self.held.try_lock() {
+            held.session = Err(RegistryError("the turn was given up".to_owned()));
+        }
+    }
+}
+
 impl Held {
     /// Whether the lock was had within `patience`.
     async fn lock(&mut self, patience: Duration) -> Result<bool> {
