@@ -17,7 +17,8 @@ use super::{Postgres, TURNS_MAX, failure, limited, within};
 use crate::registry::rows::{self, bind_entry};
 use crate::registry::{Entry, EntryId, RegistryError, Result};
 
-/// Between two words to the server.
+/// Between two words to the server. With the time that one may take it is less than the server waits: the holder knows
+/// of the loss before the lock is another's.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The server's own limit ends a wait; this is for a server that does not.
 const SLACK: Duration = Duration::from_secs(1);

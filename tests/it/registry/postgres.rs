@@ -114,6 +114,32 @@ async fn r13_what_is_refused_says_why_without_the_password() {
 }
 
 #[tokio::test]
+async fn a_user_who_may_not_create_and_a_server_that_takes_no_changes() {
+    let server = Server::shared();
+    let database = server.database().await;
+    let url = server.url(&database);
+    let mut session = server.session(&database).await;
+    let role = format!("CREATE ROLE poor_{database} LOGIN PASSWORD '{PASSWORD}'");
+    let role = sqlx::AssertSqlSafe(role);
+    sqlx::raw_sql(role).execute(&mut session).await.unwrap();
+    let poor = url.replace("sidecar:", &format!("poor_{database}:"));
+    let (error, _) = failure(&open(&poor).await).await;
+    let remedy = "; let the user create and use the schema snaptrade_sidecar in this database";
+    assert!(error.ends_with(remedy), "{error}");
+    // As a standby is.
+    let registry = open(&url).await;
+    registry.record(entry(1, Event::Reload)).await.unwrap();
+    let standby = format!("ALTER DATABASE {database} SET default_transaction_read_only = on");
+    let standby = sqlx::AssertSqlSafe(standby);
+    sqlx::raw_sql(standby).execute(&mut session).await.unwrap();
+    let registry = open(&url).await;
+    assert_eq!(registry.journal(T, None, 9).await.unwrap().len(), 1);
+    let (error, _) = failure(&registry).await;
+    let remedy = "; give registry.url the primary server: this one takes no changes";
+    assert!(error.ends_with(remedy), "{error}");
+}
+
+#[tokio::test]
 async fn r13_a_password_may_be_checked_by_scram() {
     let server = Server::shared();
     let database = server.database().await;
