@@ -56,7 +56,10 @@ fn refusal(shown: &str, refused: &dyn DatabaseError) -> RegistryError {
         "26000" | "42P05" => return pooled(shown),
         "08P01" if said.contains("startup parameter") => return pooled(shown),
         "57014" | "55P03" => "look at the server's load, and at what else locks these tables",
-        "57P01" | "57P02" | "57P03" | "57P05" => "wait until the server is up again",
+        "57P05" => {
+            "find out what kept the sidecar silent for seconds: a stopped process, no CPU, the network"
+        }
+        "57P01" | "57P02" | "57P03" => "wait until the server is up again",
         code if code.starts_with("28") => {
             "correct user and password in registry.url, or the server's pg_hba.conf"
         }

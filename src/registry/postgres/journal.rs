@@ -2,11 +2,8 @@
 
 use super::{Postgres, limited};
 use crate::registry::rows::{self, EntryRow, bind_entry, stored};
-use crate::registry::{Entry, EntryId, OpenIntent, Recorded, Result};
+use crate::registry::{Entry, EntryId, OpenIntent, PRUNED_AT_ONCE, Recorded, Result};
 use crate::types::Millis;
-
-/// Lines that are forgotten at once: a year's worth in one statement would take longer than a statement may.
-const PRUNED_AT_ONCE: u64 = 10_000;
 
 impl Postgres {
     pub(in crate::registry) async fn record(&self, entry: &Entry) -> Result<EntryId> {

@@ -1,7 +1,7 @@
 //! The connections, and who keeps trying when there are none.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -16,6 +16,8 @@ use crate::registry::{RegistryError, Result};
 const SESSIONS_MAX: usize = 4;
 /// A connection that was used so recently is taken to be there still.
 const FRESH: Duration = Duration::from_secs(1);
+/// One that was not needed for so long is closed, before something on the way forgets it.
+const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Between two looks at a database that is up.
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two attempts at one that is down.
@@ -100,20 +102,23 @@ impl Sessions {
     }
 
     async fn reused(&self) -> Option<PgConnection> {
-        while let Some((mut session, used)) = self.pop() {
-            if used.elapsed() < FRESH || limited(session.ping()).await.is_ok() {
-                return Some(session);
-            }
+        let (mut session, used) = self.idle().pop()?;
+        if used.elapsed() < FRESH || limited(session.ping()).await.is_ok() {
+            return Some(session);
         }
+        // The others are older, and to try each of them would take long.
+        self.idle().clear();
         None
     }
 
-    fn pop(&self) -> Option<(PgConnection, Instant)> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    /// The one used last is the last.
+    fn idle(&self) -> MutexGuard<'_, Vec<(PgConnection, Instant)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put_back(&self, session: PgConnection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle();
+        idle.retain(|(_, used)| used.elapsed() < IDLE_MAX);
         if idle.len() < SESSIONS_MAX {
             idle.push((session, Instant::now()));
         }

@@ -17,7 +17,8 @@ use super::{Postgres, TURNS_MAX, failure, limited, within};
 use crate::registry::rows::{self, bind_entry};
 use crate::registry::{Entry, EntryId, RegistryError, Result};
 
-/// Between two words to the server.
+/// Between two words to the server. With the time that one may take it is less than the server waits: the holder knows
+/// of the loss before the lock is another's.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The server's own limit ends a wait; this is for a server that does not.
 const SLACK: Duration = Duration::from_secs(1);
@@ -107,6 +108,15 @@ impl Turn {
 
     pub(in crate::registry) async fn intend(&mut self, entry: &Entry) -> Result<EntryId> {
         self.held.lock().await.intend(entry).await
+    }
+}
+
+impl Drop for Turn {
+    /// Gives the lock up at once: the task that speaks to the server has a share in the session until it ends.
+    fn drop(&mut self) {
+        if let Ok(mut held) = self.held.try_lock() {
+            held.session = Err(RegistryError("the turn was given up".to_owned()));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Sqlite;
 use crate::registry::rows::{self, EntryRow, bind_entry, stored};
-use crate::registry::{Entry, EntryId, OpenIntent, Recorded, Result};
+use crate::registry::{Entry, EntryId, OpenIntent, PRUNED_AT_ONCE, Recorded, Result};
 use crate::types::Millis;
 
 impl Sqlite {
@@ -73,21 +73,27 @@ impl Sqlite {
     }
 
     pub(in crate::registry) async fn prune(&self, before: Millis) -> Result<u64> {
-        let pruning = async {
-            let mut change = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-            let pruned = sqlx::query("DELETE FROM journal WHERE at < $1 AND NOT is_open")
-                .bind(before.0)
-                .execute(&mut *change)
-                .await?;
-            sqlx::query("DELETE FROM webhooks WHERE at < $1")
-                .bind(before.0)
-                .execute(&mut *change)
-                .await?;
-            change.commit().await?;
-            Ok(pruned.rows_affected())
-        };
-        let pruned = pruning.await;
+        let webhooks = "DELETE FROM webhooks WHERE id IN (SELECT id FROM webhooks WHERE at < $1 LIMIT $2)";
+        let journal = "DELETE FROM journal WHERE id IN \
+            (SELECT id FROM journal WHERE at < $1 AND NOT is_open LIMIT $2)";
+        let pruned = self.pruned(webhooks, before).await;
+        self.done(pruned)?;
+        let pruned = self.pruned(journal, before).await;
         self.done(pruned)
+    }
+
+    async fn pruned(&self, statement: &'static str, before: Millis) -> sqlx::Result<u64> {
+        let mut all = 0;
+        loop {
+            let delete = sqlx::query(statement)
+                .bind(before.0)
+                .bind(PRUNED_AT_ONCE.cast_signed());
+            let pruned = delete.execute(&self.writer).await?.rows_affected();
+            all += pruned;
+            if pruned < PRUNED_AT_ONCE {
+                return Ok(all);
+            }
+        }
     }
 
     pub(in crate::registry) async fn is_new_webhook(&self, webhook: &str, at: Millis) -> Result<bool> {

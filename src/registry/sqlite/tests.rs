@@ -1,5 +1,7 @@
 //! What cannot be had from outside: a connection that has to fail.
 
+use std::task::{Context, Waker};
+
 use tempfile::TempDir;
 
 use super::*;
@@ -68,4 +70,34 @@ async fn r14_what_cannot_be_written_says_why_and_works_again_afterwards() {
     }
     // Nothing of what failed is there.
     assert_eq!(sqlite.journal("default", None, 9).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_leaves_nothing_behind() {
+    let (sqlite, _directory) = opened().await;
+    let mut recorded = 0;
+    for polls in 0..60 {
+        let mut recording = Box::pin(record(&sqlite, "given up"));
+        for _ in 0..polls {
+            if recording
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready()
+            {
+                break;
+            }
+            // Time for the connection's thread, which answers between two polls.
+            tokio::task::yield_now().await;
+            std::thread::yield_now();
+        }
+        drop(recording);
+        // Were the transaction still open, this would wait for ever or fail.
+        record(&sqlite, "kept").await.unwrap();
+        recorded += 1;
+    }
+    let kept = sqlite.journal("default", None, 1_000).await.unwrap();
+    let kept = kept
+        .iter()
+        .filter(|one| one.entry.reason.as_deref() == Some("kept"));
+    assert_eq!(kept.count(), recorded);
 }

@@ -114,6 +114,54 @@ async fn r13_what_is_refused_says_why_without_the_password() {
 }
 
 #[tokio::test]
+async fn a_user_who_may_not_create_and_a_server_that_takes_no_changes() {
+    let server = Server::shared();
+    let database = server.database().await;
+    let url = server.url(&database);
+    let mut session = server.session(&database).await;
+    let role = format!("CREATE ROLE poor_{database} LOGIN PASSWORD '{PASSWORD}'");
+    let role = sqlx::AssertSqlSafe(role);
+    sqlx::raw_sql(role).execute(&mut session).await.unwrap();
+    let poor = url.replace("sidecar:", &format!("poor_{database}:"));
+    let (error, _) = failure(&open(&poor).await).await;
+    let remedy = "; let the user create and use the schema snaptrade_sidecar in this database";
+    assert!(error.ends_with(remedy), "{error}");
+    // As a standby is.
+    let registry = open(&url).await;
+    registry.record(entry(1, Event::Reload)).await.unwrap();
+    let standby = format!("ALTER DATABASE {database} SET default_transaction_read_only = on");
+    let standby = sqlx::AssertSqlSafe(standby);
+    sqlx::raw_sql(standby).execute(&mut session).await.unwrap();
+    let registry = open(&url).await;
+    assert_eq!(registry.journal(T, None, 9).await.unwrap().len(), 1);
+    let (error, _) = failure(&registry).await;
+    let remedy = "; give registry.url the primary server: this one takes no changes";
+    assert!(error.ends_with(remedy), "{error}");
+}
+
+#[tokio::test]
+async fn r13_a_password_may_be_checked_by_scram() {
+    let server = Server::shared();
+    let database = server.database().await;
+    let mut session = server.session(&database).await;
+    let role = format!(
+        "SET password_encryption = 'scram-sha-256'; CREATE ROLE scram_{database} LOGIN PASSWORD '{PASSWORD}'; \
+         GRANT CREATE ON DATABASE {database} TO scram_{database}"
+    );
+    let role = sqlx::AssertSqlSafe(role);
+    sqlx::raw_sql(role).execute(&mut session).await.unwrap();
+    let url = server
+        .url(&database)
+        .replace("sidecar:", &format!("scram_{database}:"));
+    open(&url).await.record(entry(1, Event::Reload)).await.unwrap();
+    let (error, _) = failure(&open(&url.replace(PASSWORD, "wr0ng")).await).await;
+    assert!(
+        error.contains("password authentication failed for user"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_newer_schema_is_left_alone() {
     let server = Server::shared();
     let database = server.database().await;
@@ -132,6 +180,24 @@ async fn a_newer_schema_is_left_alone() {
         "{error}"
     );
     assert!(!registry.is_up());
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_leaves_nothing_behind() {
+    let server = Server::shared();
+    let url = server.url(&server.database().await);
+    let registry = open(&url).await;
+    until_up(&registry, true).await;
+    for micros in 0..100 {
+        let patience = Duration::from_micros(micros * 30);
+        let ids = users(&["a", "b"]);
+        let _ = tokio::time::timeout(patience, registry.gone(T, &ids)).await;
+        let _ = tokio::time::timeout(patience, registry.seen(T, &ids, Millis(1))).await;
+        // Were a transaction left open, the tenant would be locked.
+        registry.protect(T, &user("c"), true, Millis(1)).await.unwrap();
+    }
+    registry.gone(T, &users(&["a", "b"])).await.unwrap();
+    assert_eq!(registry.users(T).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
