@@ -1,4 +1,5 @@
-//! Runs one case of the hot path so many times, for a counter of instructions to watch: `hot CASE TIMES`.
+//! Runs one case of the hot path so many times, for a counter of instructions to watch: `hot CASE TIMES`. A `request` can
+//! also be one among those of many tenants: `hot request TIMES TENANTS`.
 //!
 //! What the program needs for its start falls out where two numbers of times are compared (`benches/quick.py`).
 
@@ -38,8 +39,11 @@ fn main() {
         "headers" => headers(times),
         "verify" => verify(times),
         "admission" => admission(times),
-        "request" => request::run(times),
-        _ => eprintln!("usage: hot classify|headers|verify|admission|request TIMES"),
+        "request" => {
+            let tenants = arguments.next().map_or(1, |tenants| tenants.parse().unwrap());
+            request::run(times, tenants);
+        }
+        _ => eprintln!("usage: hot classify|headers|verify|admission|request TIMES [TENANTS]"),
     }
 }
 

@@ -183,7 +183,12 @@ impl Teller {
 
     async fn flush(&mut self) {
         self.gather().await;
-        self.tell().await;
+        let registry = Arc::clone(&self.registry);
+        let take = |batch: Vec<Activity>| {
+            let registry = Arc::clone(&registry);
+            async move { registry.active(&batch).await }
+        };
+        self.tell(take).await;
     }
 
     async fn gather(&mut self) {
@@ -210,12 +215,15 @@ impl Teller {
         }
     }
 
-    /// What the registry does not take is kept for the next time.
-    async fn tell(&mut self) {
+    /// What is not taken is kept for the next time.
+    async fn tell<F>(&mut self, take: impl Fn(Vec<Activity>) -> F)
+    where
+        F: Future<Output = Result<(), RegistryError>>,
+    {
         let mut untold: Vec<_> = std::mem::take(&mut self.pending).into_all().collect();
         while !untold.is_empty() {
             let rest = untold.len().saturating_sub(BATCH_MAX);
-            let told = self.registry.active(&batch(&untold[rest..])).await;
+            let told = take(batch(&untold[rest..])).await;
             self.note_outcome(told.as_ref().err());
             if told.is_err() {
                 break;

@@ -39,10 +39,11 @@ const BUFFER_BYTES: usize = 2 * BODY_BYTES;
 /// For the worker to end in, once the caller is through.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(crate) fn run(times: usize) {
+/// One tenant's calls, the last in the order of their names where there are several.
+pub(crate) fn run(times: usize, tenants: usize) {
     let upstream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     upstream.set_nonblocking(true).unwrap();
-    let config = config(upstream.local_addr().unwrap());
+    let config = config(upstream.local_addr().unwrap(), tenants);
     let listeners = Listeners::bind(config.proxy.listen, 1).unwrap();
     let address = listeners.local_addr();
     let control = Builder::new_current_thread().enable_all().build().unwrap();
@@ -79,15 +80,23 @@ pub(crate) fn run(times: usize) {
     });
 }
 
-fn config(upstream: SocketAddr) -> Config {
+fn config(upstream: SocketAddr, tenants: usize) -> Config {
     let flags = [
         ("proxy.upstream", format!("http://{upstream}")),
         ("proxy.listen", "127.0.0.1:0".to_owned()),
         ("tenants.default.client_id", "BENCH".to_owned()),
         ("tenants.default.consumer_key", "bench".to_owned()),
     ];
+    let others = (1..tenants).flat_map(|number| {
+        let key = |leaf| format!("tenants.a{number}.{leaf}");
+        [
+            (key("client_id"), format!("BENCH-{number}")),
+            (key("consumer_key"), "bench".to_owned()),
+        ]
+    });
+    let flags = flags.map(|(key, value)| (key.to_owned(), value)).into_iter();
     let sources = Sources {
-        flags: flags.map(|(key, value)| (key.to_owned(), value)).to_vec(),
+        flags: flags.chain(others).collect(),
         ..Sources::default()
     };
     config::load(sources).unwrap().config

@@ -88,6 +88,43 @@ fn beyond_the_bounds_what_is_new_is_dropped_and_counted() {
 }
 
 #[tokio::test]
+async fn r14_what_the_registry_does_not_take_is_told_later() {
+    let names: Vec<String> = (0..2 * BATCH_MAX).map(|number| number.to_string()).collect();
+    let users: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (mut teller, notes, registry) = told(&users).await;
+    for user in &users {
+        notes.called(TENANT, user, Instant::now());
+    }
+    teller.gather().await;
+    let failed = || Err(RegistryError("it is down".to_owned()));
+    let down = |_| std::future::ready(failed());
+    // Two times not at all, then the first batch only.
+    teller.tell(down).await;
+    teller.tell(down).await;
+    assert_eq!((teller.pending.users, teller.is_failing), (users.len(), true));
+    let first = std::cell::Cell::new(true);
+    let take = |batch: Vec<Activity>| {
+        let (registry, is_first) = (Arc::clone(&registry), first.replace(false));
+        async move {
+            if is_first {
+                registry.active(&batch).await
+            } else {
+                failed()
+            }
+        }
+    };
+    teller.tell(take).await;
+    assert_eq!(teller.pending.users, BATCH_MAX);
+
+    notes.called(TENANT, "0", Instant::now());
+    teller.flush().await;
+    assert_eq!((teller.pending.users, teller.is_failing), (0, false));
+    for (user, known) in registry.users(TENANT).await.unwrap() {
+        assert_eq!(known.calls, 1 + u64::from(user.as_str() == "0"), "{user}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_dropped_is_in_the_metrics() {
     let (mut teller, notes, _registry) = told(&[]).await;
     for number in 0..USERS_MAX + 7 {

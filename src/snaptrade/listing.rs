@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use memchr::memchr2;
+
 use crate::types::UserId;
 
 /// What `SnapTrade` appends to the id of a user that is queued for deletion.
@@ -84,7 +86,7 @@ impl Reader {
 
     /// Takes what belongs to an id, and returns what follows it.
     fn feed_id<'p>(&mut self, piece: &'p [u8]) -> &'p [u8] {
-        let Some(end) = piece.iter().position(|byte| self.ends_id(*byte)) else {
+        let Some(end) = self.end_of_id(piece) else {
             self.begun.extend_from_slice(piece);
             return &[];
         };
@@ -107,14 +109,19 @@ impl Reader {
         rest
     }
 
-    fn ends_id(&mut self, byte: u8) -> bool {
-        if self.is_escaping {
-            self.is_escaping = false;
-            return false;
+    /// The place of the quote that ends the id.
+    fn end_of_id(&mut self, piece: &[u8]) -> Option<usize> {
+        // What a backslash at the end of the last piece escapes.
+        let mut from = usize::from(std::mem::take(&mut self.is_escaping));
+        loop {
+            let found = from + memchr2(b'"', b'\\', piece.get(from..)?)?;
+            if piece[found] == b'"' {
+                return Some(found);
+            }
+            self.has_escapes = true;
+            from = found + 2;
+            self.is_escaping = from > piece.len();
         }
-        self.is_escaping = byte == b'\\';
-        self.has_escapes |= self.is_escaping;
-        byte == b'"'
     }
 
     /// The list, if it was one and is whole.
@@ -134,8 +141,9 @@ fn read_id(raw: &[u8], has_escapes: bool) -> Option<UserId> {
         let id: String = serde_json::from_slice(&quoted).ok()?;
         return Some(UserId::new(id));
     }
-    let is_plain = raw.iter().all(|byte| *byte >= b' ');
-    let id = std::str::from_utf8(raw).ok().filter(|_| is_plain)?;
+    // The least of all, which is found many bytes at a time.
+    let has_control = raw.iter().min().is_some_and(|least| *least < b' ');
+    let id = std::str::from_utf8(raw).ok().filter(|_| !has_control)?;
     Some(UserId::new(id))
 }
 
