@@ -3,6 +3,8 @@
 //! The runtime that builds the [`App`] is the control runtime: it runs admissions, management calls and the ops plane.
 //! The workers, a thread each, carry the traffic.
 
+mod upkeep;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +29,7 @@ use crate::guard::{Guard, Means};
 use crate::notices::{self, Notices, Schedule};
 use crate::ops::{self, Ops};
 use crate::proxy::{Proxy, Shared};
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 use crate::server::{Limits, Listeners};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
@@ -75,6 +77,7 @@ pub enum BuildError {
     Tls(rustls::Error),
     Threads(io::Error),
     ManageClient(reqwest::Error),
+    Registry(RegistryError),
 }
 
 impl fmt::Display for BuildError {
@@ -98,6 +101,7 @@ impl fmt::Display for BuildError {
             Self::Threads(_) => f.write_str("cannot start the worker threads"),
             Self::Tls(_) => f.write_str("cannot set up TLS for the upstream"),
             Self::ManageClient(_) => f.write_str("cannot set up the client for management calls"),
+            Self::Registry(_) => f.write_str("cannot use the registry (registry.url)"),
         }
     }
 }
@@ -108,6 +112,7 @@ impl std::error::Error for BuildError {
             Self::Listen { source, .. } | Self::Threads(source) => Some(source),
             Self::Tls(source) => Some(source),
             Self::ManageClient(source) => Some(source),
+            Self::Registry(source) => Some(source),
         }
     }
 }
@@ -132,7 +137,8 @@ impl App {
             .iter()
             .map(|tenant| (&*tenant.name, tenant.terms.max_users));
         let metrics = Arc::new(Metrics::new(limits));
-        let registry = Arc::new(Registry::memory());
+        let registry = Registry::open(&config.registry.home).await;
+        let registry = Arc::new(registry.map_err(BuildError::Registry)?);
         let replica: Arc<str> = replica().into();
         let means = notices::Means {
             http: http.clone(),
@@ -207,6 +213,7 @@ impl App {
     /// # Errors
     /// If the worker threads cannot be started.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), BuildError> {
+        let mut upkeep = self.upkeep();
         let (closing, ops_closing) = (CancellationToken::new(), CancellationToken::new());
         // However this ends, the workers end with it.
         let _close = closing.clone().drop_guard();
@@ -233,10 +240,9 @@ impl App {
         });
         let telling = self.notices.start();
         self.health.set_ready();
-        let looks = tokio::spawn(first_looks(self.guards.clone()));
 
         shutdown.await;
-        looks.abort();
+        upkeep.abort_all();
         let (delay, timeout) = (self.config.proxy.drain_delay, self.config.proxy.drain_timeout);
         tracing::info!(
             delay_s = delay.as_secs(),
@@ -254,16 +260,7 @@ impl App {
             tokio::time::timeout(timeout, self.admissions.wait()),
             ended(webhooks, timeout, "webhooks")
         );
-        if cut > 0 {
-            tracing::warn!(
-                connections = cut,
-                "cut connections that were still open after drain_timeout"
-            );
-        }
-        if admissions.is_err() {
-            let count = self.admissions.len();
-            tracing::error!(count, "left registrations unfinished after drain_timeout");
-        }
+        tell_of_rest(cut, admissions.is_err().then(|| self.admissions.len()));
         last_call.cancel();
         if tokio::time::timeout(LAST_CALL_TIMEOUT, teller).await.is_err() {
             tracing::warn!("the registry did not take in time which users were active last; that is lost");
@@ -274,8 +271,22 @@ impl App {
             ended(Some(ops), OPS_DRAIN_TIMEOUT, "calls to the ops plane"),
             telling.end(end.max(Instant::now() + OPS_DRAIN_TIMEOUT))
         );
+        self.registry.close().await;
         tracing::info!("stopped");
         Ok(())
+    }
+
+    /// What goes on beside the traffic, until it is aborted.
+    fn upkeep(&self) -> JoinSet<()> {
+        let mut upkeep = JoinSet::new();
+        upkeep.spawn(first_looks(self.guards.clone()));
+        upkeep.spawn(upkeep::run(
+            Arc::clone(&self.registry),
+            self.guards.clone(),
+            Arc::clone(&self.metrics),
+            self.config.registry.journal_retention,
+        ));
+        upkeep
     }
 
     fn ops_plane(&self) -> Router {
@@ -295,6 +306,19 @@ impl App {
         let shared = Arc::new(Shared::new(&self.guards, health, metrics, tally, &config));
         let tls = self.tls.clone();
         move || Proxy::new(Arc::clone(&shared), Forwarder::new(&config, tls.clone()))
+    }
+}
+
+/// What was still under way after the drain timeout: connections that were cut, and admissions.
+fn tell_of_rest(cut: usize, admissions: Option<usize>) {
+    if cut > 0 {
+        tracing::warn!(
+            connections = cut,
+            "cut connections that were still open after drain_timeout"
+        );
+    }
+    if let Some(count) = admissions {
+        tracing::error!(count, "left registrations unfinished after drain_timeout");
     }
 }
 

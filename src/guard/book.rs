@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Admitted, Guard};
+use super::{Admitted, Guard, lock};
 use crate::admission::known::Source;
 use crate::admission::roster::{Roster, Unresolved};
 use crate::admission::{Note, Reason};
@@ -86,6 +86,7 @@ impl<'a> Book<'a> {
         let deletions = registry.deletions(tenant, now().minus(window)).await?;
         let open = registry.open_intents(tenant).await?;
         roster.remember(users, deletions);
+        self.guard.see_fuse(roster);
         if roster.unresolved.is_none()
             && let Some(intent) = open.first()
         {
@@ -185,6 +186,7 @@ impl<'a> Book<'a> {
 
     /// Records how the registration ended.
     pub(super) async fn close(self, roster: &Roster, admitted: &Admitted) {
+        self.guard.see_fuse(roster);
         let event = if admitted.reason.is_some_and(kept_room_from_being_made) {
             Event::Refusal
         } else {
@@ -253,6 +255,26 @@ impl Guard {
     /// Records what is no intent: that it cannot be is said, and changes nothing.
     pub(super) async fn journal(&self, entry: Entry) {
         self.note_failure(self.means.registry.record(entry).await);
+    }
+
+    /// Remembers whether the fuse has blown, and says so once.
+    fn see_fuse(&self, roster: &Roster) {
+        let until = roster.blown_until(self.terms().fuse, now());
+        let before = std::mem::replace(&mut *lock(&self.fuse_blown_until), until);
+        if let Some(until) = until
+            && before.is_none_or(|before| before <= now())
+        {
+            let (tenant, evictions) = (self.tenant(), self.terms().fuse.evictions);
+            let closes_in_s = until.since(now()).as_secs();
+            tracing::error!(
+                tenant,
+                evictions,
+                closes_in_s,
+                "the fuse has blown: so many evictions in eviction.fuse.window are allowed, and no more. Registrations are \
+                 forwarded as they come until it closes again"
+            );
+        }
+        self.means.metrics.fuse_blown(self.tenant(), until.is_some());
     }
 
     /// These users are gone.

@@ -31,12 +31,12 @@ use crate::registry::Registry;
 use crate::snaptrade::proof::{self, Proven, RegistrationView, Unproven};
 use crate::snaptrade::signature::SigningKey;
 use crate::telemetry::metrics::Metrics;
-use crate::types::{Timestamp, UserId};
+use crate::types::{Millis, Timestamp, UserId};
 use crate::upstream::forward::Forwarder;
 use crate::upstream::manage::Manage;
 
 pub use answer::{Admitted, Refusal, Registration};
-use book::Held;
+use book::{Held, now};
 pub use by_hand::{ByHand, Unable};
 pub use changes::Doubt;
 pub use look::{LookError, Seen};
@@ -79,6 +79,8 @@ pub struct Status {
     pub trouble: Option<String>,
     /// Registrations that we could not verify and `SnapTrade` accepted: a way of signing that we do not know.
     pub unrecognised_accepted: u64,
+    /// When an eviction is allowed again, if the fuse has blown.
+    pub fuse_blown_until: Option<Millis>,
 }
 
 /// Guards one tenant.
@@ -104,6 +106,7 @@ pub struct Guard {
     registrations: AtomicU64,
     evictions: AtomicU64,
     unrecognised_accepted: AtomicU64,
+    fuse_blown_until: Mutex<Option<Millis>>,
 }
 
 impl Guard {
@@ -134,6 +137,7 @@ impl Guard {
             registrations: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
             unrecognised_accepted: AtomicU64::new(0),
+            fuse_blown_until: Mutex::default(),
         }
     }
 
@@ -160,6 +164,7 @@ impl Guard {
             registrations: self.registrations.load(Ordering::Relaxed),
             evictions: self.evictions.load(Ordering::Relaxed),
             unrecognised_accepted: self.unrecognised_accepted.load(Ordering::Relaxed),
+            fuse_blown_until: lock(&self.fuse_blown_until).filter(|until| *until > now()),
         }
     }
 
@@ -168,7 +173,13 @@ impl Guard {
         self.paused.load(Ordering::Relaxed)
     }
 
-    fn set_paused(&self, paused: bool) {
+    /// Whether what is remembered can be read and written.
+    pub fn registry_is_up(&self) -> bool {
+        self.means.registry.is_up()
+    }
+
+    /// Takes in what the registry says.
+    pub fn set_paused(&self, paused: bool) {
         if self.paused.swap(paused, Ordering::Relaxed) != paused {
             let tenant = self.tenant();
             tracing::info!(

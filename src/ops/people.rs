@@ -144,7 +144,7 @@ fn user(place: usize, ranked: &Ranked) -> User {
 }
 
 /// In RFC 3339. A time outside of its calendar, which no clock shows, reads as the epoch.
-fn time(at: Millis) -> String {
+pub(super) fn time(at: Millis) -> String {
     jiff::Timestamp::from_millisecond(at.0)
         .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
         .to_string()

@@ -66,6 +66,8 @@ struct Tenant<'o> {
     registrations: u64,
     evictions: u64,
     unrecognised_accepted: u64,
+    /// When an eviction is allowed again, if the fuse has blown.
+    fuse_blown_until: Option<String>,
     #[serde(skip)]
     trouble: Option<String>,
 }
@@ -74,12 +76,19 @@ struct Tenant<'o> {
 pub(super) async fn summary(State(ops): State<Arc<Ops>>, uri: Uri) -> Result<Response, Problem> {
     let guards = ops.tenants(uri.query())?;
     let tenants: Vec<Tenant<'_>> = guards.iter().map(|guard| tenant(guard)).collect();
+    let is_down = guards.iter().any(|guard| !guard.registry_is_up());
+    let registry = is_down.then(|| {
+        "the registry cannot be relied on: registrations are forwarded, and nobody is evicted. The log says why.".to_owned()
+    });
     let summary = Summary {
         status: phase(&ops.health),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: ops.health.uptime().as_secs(),
         upstream: &ops.upstream,
-        problems: tenants.iter().flat_map(problems).collect(),
+        problems: registry
+            .into_iter()
+            .chain(tenants.iter().flat_map(problems))
+            .collect(),
         tenants,
     };
     Ok(([UNCACHED], Json(summary)).into_response())
@@ -113,6 +122,7 @@ fn tenant(guard: &Guard) -> Tenant<'_> {
         registrations: status.registrations,
         evictions: status.evictions,
         unrecognised_accepted: status.unrecognised_accepted,
+        fuse_blown_until: status.fuse_blown_until.map(super::people::time),
         trouble: status.trouble,
     }
 }
@@ -130,6 +140,13 @@ fn problems(tenant: &Tenant<'_>) -> impl Iterator<Item = String> {
             tenant.name, tenant.max_users
         )
     });
+    let blown = tenant.fuse_blown_until.as_ref().map(|until| {
+        format!(
+            "tenant {}: the fuse has blown until {until}: registrations are forwarded, and nobody is evicted. See the log for \
+             who was; set eviction.fuse.evictions higher if that is usual.",
+            tenant.name
+        )
+    });
     // R2: a signature that we do not know and SnapTrade does means that registrations go by unmanaged.
     let unrecognised = (tenant.unrecognised_accepted > 0).then(|| {
         format!(
@@ -139,5 +156,5 @@ fn problems(tenant: &Tenant<'_>) -> impl Iterator<Item = String> {
             tenant.name, tenant.unrecognised_accepted
         )
     });
-    [uncounted, over, unrecognised].into_iter().flatten()
+    [uncounted, over, blown, unrecognised].into_iter().flatten()
 }

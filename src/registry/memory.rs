@@ -154,6 +154,12 @@ impl Memory {
             .is_some_and(|tenant| tenant.paused)
     }
 
+    pub(super) fn paused(&self) -> Vec<String> {
+        let state = self.state();
+        let paused = state.tenants.iter().filter(|(_, tenant)| tenant.paused);
+        paused.map(|(name, _)| name.clone()).collect()
+    }
+
     pub(super) fn record(&self, entry: Entry) -> EntryId {
         let mut state = self.state();
         state.last += 1;

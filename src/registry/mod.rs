@@ -287,6 +287,15 @@ impl Registry {
         }
     }
 
+    /// The tenants that are paused.
+    pub async fn paused(&self) -> Result<Vec<String>> {
+        match self {
+            Self::Memory(memory) => Ok(memory.paused()),
+            Self::Sqlite(sqlite) => sqlite.paused().await,
+            Self::Postgres(postgres) => postgres.paused().await,
+        }
+    }
+
     /// Appends to the journal. An `Outcome` closes the intent that it names.
     pub async fn record(&self, entry: Entry) -> Result<EntryId> {
         match self {

@@ -88,6 +88,8 @@ pub struct Metrics {
     users: Family<labels::Tenant, Level>,
     pending_deletions: Family<labels::Tenant, Level>,
     admission_queue: Family<labels::Tenant, Level>,
+    fuse_blown: Family<labels::Tenant, Level>,
+    registry_up: Level,
     management_calls: Family<labels::Management, Counter>,
     rate_limit_remaining: Family<labels::Tenant, Level>,
     clock_skew: Family<labels::Process, Decimal>,
@@ -134,13 +136,15 @@ impl Metrics {
             evictions: register(own, "evictions", "Users deleted, or meant to be, to make room"),
             webhooks: register(own, "webhooks", "Webhooks that arrived, by what became of them"),
             notices: register(own, "notices", "Notices of evictions to the application"),
-            users: register(
-                own,
-                "users",
-                "Users that SnapTrade listed last, without those being deleted",
-            ),
+            users: register(own, "users", "Users that SnapTrade listed last and that stay"),
             pending_deletions: register(own, "pending_deletions", "Users whose deletion is not settled"),
             admission_queue: register(own, "admission_queue", "Registrations that wait for their turn"),
+            fuse_blown: register(own, "fuse_blown", "1 while too many were evicted to go on"),
+            registry_up: register(
+                own,
+                "registry_up",
+                "1 if what is remembered can be read and written",
+            ),
             management_calls: register(own, "management_calls", "Calls of the sidecar's own"),
             rate_limit_remaining: register(own, "rate_limit_remaining", "Calls that SnapTrade still allows"),
             clock_skew: seconds(
@@ -231,6 +235,16 @@ impl Metrics {
             .set(count as u64);
     }
 
+    pub fn fuse_blown(&self, tenant: &str, blown: bool) {
+        self.fuse_blown
+            .get_or_create(&self.only(tenant))
+            .set(blown.into());
+    }
+
+    pub fn registry_up(&self, up: bool) {
+        self.registry_up.set(up.into());
+    }
+
     pub fn admission_queue(&self, tenant: &str, waiting: usize) {
         self.admission_queue
             .get_or_create(&self.only(tenant))
@@ -285,6 +299,7 @@ impl Metrics {
     fn start_at_zero(&self) {
         for tenant in self.tenants.iter().filter(|tenant| &*tenant.name != UNKNOWN) {
             self.pending_deletions(&tenant.name, 0);
+            self.fuse_blown(&tenant.name, false);
             self.admission_queue(&tenant.name, 0);
             for (family, outcomes) in [
                 (&self.registrations, &REGISTRATION_OUTCOMES[..]),

@@ -56,7 +56,8 @@ async fn the_summary_tells_how_it_stands() {
         "upstream": it.sim.url(),
         "tenants": [{
             "name": "default", "mode": "enforce", "paused": false, "users": 5, "max_users": 5, "pending_deletions": 0, "queued": 0,
-            "registrations": 1, "evictions": 1, "unrecognised_accepted": 0,
+            "registrations": 1, "evictions": 1,
+            "fuse_blown_until": null, "unrecognised_accepted": 0,
         }],
         "problems": [],
     });

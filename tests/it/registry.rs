@@ -18,7 +18,7 @@ macro_rules! promises {
 mod journal;
 mod network;
 mod postgres;
-mod server;
+pub(crate) mod server;
 mod sqlite;
 mod turns;
 mod users;

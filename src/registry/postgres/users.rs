@@ -316,6 +316,13 @@ impl Postgres {
         let paused: Option<bool> = lent.done(found)?;
         Ok(paused.unwrap_or(false))
     }
+
+    pub(in crate::registry) async fn paused(&self) -> Result<Vec<String>> {
+        let select = sqlx::query_scalar("SELECT name FROM snaptrade_sidecar.tenants WHERE paused");
+        let mut lent = self.sessions.lend().await?;
+        let found = limited(select.fetch_all(&mut lent.session)).await;
+        lent.done(found)
+    }
 }
 
 /// Begins a change to a tenant's users, with the version that they have after it.

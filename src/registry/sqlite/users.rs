@@ -271,6 +271,12 @@ impl Sqlite {
         self.done(found).map(|paused| paused.unwrap_or(false))
     }
 
+    pub(in crate::registry) async fn paused(&self) -> Result<Vec<String>> {
+        let select = sqlx::query_scalar("SELECT name FROM tenants WHERE paused");
+        let found = select.fetch_all(&self.readers).await;
+        self.done(found)
+    }
+
     /// Begins a change to a tenant's users, with the version that they have after it.
     async fn change(&self, tenant: &str) -> sqlx::Result<(Change, i64)> {
         let mut change = self.writer.begin_with("BEGIN IMMEDIATE").await?;

@@ -1,0 +1,234 @@
+//! R8: any number of replicas that share a registry act as one, whatever happens to one of them.
+
+use std::time::Duration;
+
+use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall, FaultKind, Simulator};
+use sqlx::PgConnection;
+use tokio::task::JoinHandle;
+
+use crate::harness::{ANY_PORT, FIVE, Registration, Reply, client, options, patiently, read};
+use crate::program::{Program, TWO_VARIABLES, simulator};
+use crate::registry::server::Server;
+
+/// Longer than any test.
+const STUCK: FaultKind = FaultKind::DelayAfter(Duration::from_mins(1));
+
+struct Replicas<'s> {
+    server: &'s Server,
+    database: String,
+    sim: Simulator,
+    all: Vec<Replica>,
+}
+
+struct Replica {
+    program: Program,
+    /// `http://127.0.0.1:…`
+    proxy: String,
+    http: reqwest::Client,
+}
+
+impl<'s> Replicas<'s> {
+    /// Before a key that is full.
+    async fn start(server: &'s Server, count: usize) -> Self {
+        let database = server.database().await;
+        let sim = simulator(options()).await;
+        for user in FIVE {
+            sim.add_user(user);
+        }
+        let mut all = Vec::new();
+        for _ in 0..count {
+            all.push(Replica::start(&sim, &server.url(&database)).await);
+        }
+        sim.clear_calls();
+        Self {
+            server,
+            database,
+            sim,
+            all,
+        }
+    }
+
+    async fn count(&self, what: &str) -> usize {
+        let mut session: PgConnection = self.server.session(&self.database).await;
+        let select = format!("SELECT count(*) FROM snaptrade_sidecar.journal WHERE {what}");
+        let select = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(select));
+        usize::try_from(select.fetch_one(&mut session).await.unwrap()).unwrap()
+    }
+
+    /// No user was deleted that no intent names, never were there too many, and no intent is open.
+    async fn are_consistent(&self) {
+        assert_eq!(self.count("is_open").await, 0);
+        assert!(
+            self.sim.most_live() <= FIVE.len(),
+            "{} at once",
+            self.sim.most_live()
+        );
+        let intents = self.count("event = 'intent' AND NOT is_undone").await;
+        assert!(
+            self.sim.deletions() <= intents,
+            "{} for {intents}",
+            self.sim.deletions()
+        );
+    }
+
+    async fn stop(self) {
+        for replica in self.all {
+            replica.program.signal("TERM").await;
+            replica.program.end().await;
+        }
+    }
+}
+
+impl Replica {
+    async fn start(sim: &Simulator, registry: &str) -> Self {
+        let upstream = sim.url();
+        let variables = [
+            TWO_VARIABLES[0],
+            TWO_VARIABLES[1],
+            ("SNAPTRADE_SIDECAR__REGISTRY__URL", registry),
+        ];
+        let arguments = [
+            "--listen",
+            ANY_PORT,
+            "--ops-listen",
+            ANY_PORT,
+            "--upstream",
+            &upstream,
+        ];
+        let mut program = Program::start(&arguments, &variables);
+        let ready = program.logged("snaptrade-sidecar is ready").await;
+        program.logged("SnapTrade answers for this key").await;
+        Self {
+            program,
+            proxy: ready["proxy"].as_str().unwrap().to_owned(),
+            http: client(),
+        }
+    }
+
+    /// Sends a registration; there is no reply if the replica dies.
+    fn send(&self, user: &str) -> JoinHandle<Option<Reply>> {
+        let registration = Registration::of(user);
+        let (target, signature) = registration.signed();
+        let request = self
+            .http
+            .post(format!("{}{target}", self.proxy))
+            .headers(registration.headers)
+            .header("signature", signature.unwrap())
+            .body(registration.body);
+        tokio::spawn(async move { Some(read(request.send().await.ok()?).await) })
+    }
+
+    async fn register(&self, user: &str) -> Reply {
+        answered(self.send(user)).await.unwrap()
+    }
+}
+
+async fn answered(reply: JoinHandle<Option<Reply>>) -> Option<Reply> {
+    patiently(reply).await.unwrap()
+}
+
+#[tokio::test]
+async fn r8_a_burst_over_several_replicas_makes_room_once_for_each() {
+    for count in [2, 4] {
+        let it = Replicas::start(Server::shared(), count).await;
+        let burst: Vec<_> = (0..20)
+            .map(|n| it.all[n % count].send(&format!("new-{n}")))
+            .collect();
+        for reply in burst {
+            let reply = answered(reply).await.unwrap();
+            assert_eq!(
+                (reply.status.as_u16(), reply.admission()),
+                (200, "evicted"),
+                "{reply:?}"
+            );
+        }
+        assert_eq!(it.sim.deletions(), 20);
+        assert_eq!(it.count("event = 'intent'").await, 20);
+        assert_eq!(it.count("event = 'outcome' AND outcome = 'evicted'").await, 20);
+        it.are_consistent().await;
+        it.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn r8_a_replica_killed_at_any_step_costs_nobody_twice() {
+    // The call that it waits for when it dies: the list, the deletion, the list that confirms it, the registration.
+    let steps = [
+        (FaultCall::List, CallKind::List, 0),
+        (FaultCall::Delete, CallKind::Delete, 0),
+        (FaultCall::List, CallKind::List, 1),
+        (FaultCall::Register, CallKind::Register, 0),
+    ];
+    for (call, kind, skip) in steps {
+        let mut it = Replicas::start(Server::shared(), 2).await;
+        it.sim.inject(Fault::new(call, STUCK).skip(skip));
+        let lost = it.all[0].send("lost");
+        patiently(it.sim.wait_for(|sim| sim.count(kind) > skip as usize)).await;
+        let dead = it.all.remove(0);
+        dead.program.signal("KILL").await;
+        assert!(answered(lost).await.is_none());
+
+        let reply = it.all[0].register("new").await;
+        assert_eq!(reply.status, 200, "{call:?} {skip} {reply:?}");
+        it.are_consistent().await;
+        // One deletion for each who came in, and perhaps one whose room the lost one did not come to take: its slot went
+        // to the other then.
+        let came = it
+            .sim
+            .users()
+            .iter()
+            .filter(|user| !FIVE.contains(&user.as_str()))
+            .count();
+        assert_eq!(it.sim.deletions(), came, "{call:?} {skip}");
+        it.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn r8_a_replica_stopped_past_its_turn_deletes_nobody_on_what_it_knew() {
+    let it = Replicas::start(Server::shared(), 2).await;
+    it.sim.inject(Fault::new(
+        FaultCall::List,
+        FaultKind::DelayAfter(Duration::from_millis(500)),
+    ));
+    let stopped = it.all[0].send("stopped");
+    patiently(it.sim.wait_for(|sim| sim.count(CallKind::List) == 1)).await;
+    it.all[0].program.signal("STOP").await;
+
+    // The server ends the turn of one that is silent.
+    let reply = it.all[1].register("new").await;
+    assert_eq!((reply.status.as_u16(), reply.admission()), (200, "evicted"));
+    it.all[0].program.signal("CONT").await;
+    // It cannot say that somebody will go, so that nobody does.
+    assert_eq!(answered(stopped).await.unwrap().status, 400);
+    it.are_consistent().await;
+    assert_eq!(it.sim.deletions(), 1);
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn r14_without_its_database_a_replica_forwards_and_deletes_nobody_until_it_is_back() {
+    let server = Server::start();
+    let it = Replicas::start(&server, 1).await;
+    let replica = &it.all[0];
+    assert_eq!(replica.register("first").await.admission(), "evicted");
+    server.obey("stop");
+    let reply = replica.register("second").await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.admission()),
+        (400, "forwarded; reason=registry-down")
+    );
+    assert_eq!(it.sim.deletions(), 1);
+    server.obey("start");
+    // By itself.
+    let back = loop {
+        let reply = replica.register("third").await;
+        if reply.status == 200 {
+            break reply;
+        }
+        assert_eq!(reply.admission(), "forwarded; reason=registry-down");
+    };
+    assert_eq!(back.admission(), "evicted");
+    it.are_consistent().await;
+    it.stop().await;
+}
