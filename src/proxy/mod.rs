@@ -54,7 +54,7 @@ struct Tenant {
 struct Whose<'s> {
     /// The one whose client id the query names.
     tenant: Option<&'s Tenant>,
-    /// The bytes of the query that are the raw id of its one user.
+    /// The bytes of the query that are the raw id of its user; of several, the first.
     user: Option<Range<usize>>,
 }
 
@@ -119,20 +119,20 @@ impl Shared {
         }
     }
 
-    /// Who a query says that its call is for. All in one pass, since every request is looked at.
+    /// Who a query says that its call is for. In one pass and no further than it must, since every request is looked at.
     fn whose(&self, query: Option<&str>) -> Whose<'_> {
-        let (mut tenant, mut user, mut users) = (None, 0..0, 0);
+        let (mut tenant, mut user) = (None, None);
         for parameter in query::parameters(query.unwrap_or_default()) {
             if tenant.is_none() && parameter.is("clientId") {
                 let client_id = query::decode(parameter.value);
                 tenant = client_id.and_then(|client_id| self.tenants.get(client_id.as_ref()));
-            } else if parameter.is("userId") {
-                user = parameter.value_at..parameter.value_at + parameter.value.len();
-                users += 1;
+            } else if user.is_none() && parameter.is("userId") {
+                user = Some(parameter.value_at..parameter.value_at + parameter.value.len());
+            }
+            if tenant.is_some() && user.is_some() {
+                break;
             }
         }
-        // With two, nobody knows which SnapTrade takes.
-        let user = (users == 1).then_some(user);
         Whose { tenant, user }
     }
 }

@@ -60,26 +60,24 @@ impl Parameter<'_> {
     }
 }
 
-/// All parameters, for who looks for several. Every request is looked at, so that this finds both separators in one pass.
+/// All parameters, for who looks for several. Byte by byte: most names and values are too short for anything cleverer.
 pub fn parameters(query: &str) -> impl Iterator<Item = Parameter<'_>> {
     let mut next = 0;
     std::iter::from_fn(move || {
-        let rest = query.as_bytes().get(next..)?;
-        let (mut name_length, mut length) = (None, rest.len());
-        for (place, byte) in rest.iter().enumerate() {
-            if *byte == b'&' {
-                length = place;
-                break;
-            }
-            if *byte == b'=' && name_length.is_none() {
-                name_length = Some(place);
-            }
-        }
-        let (start, end) = (next, next + length);
+        let (start, bytes) = (next, query.as_bytes());
+        let rest = bytes.get(start..)?;
+        let length = rest.iter().position(|byte| matches!(byte, b'&' | b'='));
+        let name_end = length.map_or(bytes.len(), |length| start + length);
+        let (value_at, end) = if bytes.get(name_end) == Some(&b'=') {
+            let value_at = name_end + 1;
+            let length = bytes[value_at..].iter().position(|byte| *byte == b'&');
+            (value_at, length.map_or(bytes.len(), |length| value_at + length))
+        } else {
+            (name_end, name_end)
+        };
         next = end + 1;
-        let value_at = name_length.map_or(end, |length| start + length + 1);
         Some(Parameter {
-            name: &query[start..name_length.map_or(end, |length| start + length)],
+            name: &query[start..name_end],
             value: &query[value_at..end],
             value_at,
         })
@@ -103,7 +101,9 @@ pub fn encode(text: &str) -> String {
 
 /// Reads a query name or value as HTML forms and the vendor's server do: `+` is a space. `None` if not UTF-8.
 pub fn decode(raw: &str) -> Option<Cow<'_, str>> {
-    if !raw.bytes().any(|byte| matches!(byte, b'+' | b'%')) {
+    // All bytes are looked at, so that many can be at a time.
+    let is_encoded = |byte: u8| u8::from(byte == b'+') | u8::from(byte == b'%');
+    if raw.bytes().fold(0, |some, byte| some | is_encoded(byte)) == 0 {
         return Some(Cow::Borrowed(raw));
     }
     if raw.contains('+') {
