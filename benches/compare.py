@@ -72,7 +72,7 @@ def run(rig, settings):
         "binary_bytes": rig.binary.stat().st_size,
         "own_share": {tls: step("own share", measure.own_share, rig, tls, settings) for tls in both},
         "admission": step("admissions", admission.cpu, rig),
-        "admission_alone": admission.own_cpu(),
+        "admission_alone": step("an admission's own work", admission.own_cpu),
     }
 
 

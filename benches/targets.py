@@ -108,8 +108,7 @@ def _own_share_row(tls, figures):
 
 
 def _admission_rows(whole, alone):
-    found = [Row("CPU of an admission with its four calls", f"{whole:.0f} µs", "", None)]
-    target = "at most 150 µs"
-    if alone is None:
-        return [*found, Row("CPU of an admission's own work", "", target, None)]
-    return [*found, Row("CPU of an admission's own work", f"{alone:.0f} µs", target, alone <= 150)]
+    return [
+        Row("CPU of an admission's own work", f"{alone:.0f} µs", "at most 150 µs", alone <= 150),
+        Row("CPU of an admission with its four calls, one at a time", f"{whole:.0f} µs", "", None),
+    ]
