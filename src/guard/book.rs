@@ -7,7 +7,7 @@ use super::{Admitted, Guard, lock};
 use crate::admission::known::Source;
 use crate::admission::roster::{Roster, Unresolved};
 use crate::admission::{Note, Reason};
-use crate::registry::{Entry, EntryId, Event, Hold, RegistryError};
+use crate::registry::{Entry, EntryId, Event, Hold, RegistryError, Version};
 use crate::types::{Millis, UserId};
 
 /// A deletion leaves within this time after its intent was recorded, or not at all: until then, whoever takes the turn
@@ -26,6 +26,8 @@ pub(super) struct Held {
     pub(super) roster: Roster,
     /// The turn among the replicas, and since when, while it is kept from one admission to the next.
     turn: Option<(Hold, Instant)>,
+    /// Up to where the roster knows what the registry does; `None` if that is not certain.
+    known: Option<Version>,
 }
 
 impl Held {
@@ -42,6 +44,7 @@ pub(super) struct Book<'a> {
     newcomer: Option<UserId>,
     /// `None` if the registry cannot be relied on: then nobody is deleted.
     hold: Option<&'a mut Hold>,
+    known: &'a mut Option<Version>,
     /// Those that are open, and when ours was recorded.
     intents: HashMap<UserId, EntryId>,
     intended: Option<Instant>,
@@ -55,11 +58,12 @@ impl<'a> Book<'a> {
         held: &'a mut Held,
         patience: Duration,
     ) -> (Self, &'a mut Roster) {
-        let Held { roster, turn } = held;
+        let Held { roster, turn, known } = held;
         let mut book = Self {
             guard,
             newcomer,
             hold: None,
+            known,
             intents: HashMap::new(),
             intended: None,
         };
@@ -81,11 +85,16 @@ impl<'a> Book<'a> {
     async fn read(&mut self, roster: &mut Roster) -> Result<(), RegistryError> {
         let (registry, tenant) = (&self.guard.means.registry, self.guard.tenant());
         self.guard.set_paused(registry.is_paused(tenant).await?);
-        let users = registry.users(tenant).await?;
+        let changes = registry.changes(tenant, self.known.take()).await?;
         let window = self.guard.terms().fuse.window;
         let deletions = registry.deletions(tenant, now().minus(window)).await?;
         let open = registry.open_intents(tenant).await?;
-        roster.remember(users, deletions);
+        if changes.is_whole {
+            roster.remember(changes.users, deletions);
+        } else {
+            roster.update(&changes.gone, changes.users, deletions);
+        }
+        *self.known = Some(changes.version);
         self.guard.see_fuse(roster);
         if roster.unresolved.is_none()
             && let Some(intent) = open.first()
@@ -212,11 +221,15 @@ impl<'a> Book<'a> {
     }
 
     /// Brings the registry up to what the last list said.
-    pub(super) async fn note_listed(&self, roster: &mut Roster) {
+    pub(super) async fn note_listed(&mut self, roster: &mut Roster) {
         let (registry, tenant) = (&self.guard.means.registry, self.guard.tenant());
         let seen = roster.take_newly_seen();
-        if !seen.is_empty() {
-            self.guard.note_failure(registry.seen(tenant, &seen, now()).await);
+        if !seen.is_empty()
+            && let Err(error) = registry.seen(tenant, &seen, now()).await
+        {
+            // To be told again next time.
+            *self.known = None;
+            self.guard.note_failure::<()>(Err(error));
         }
         let vanished = roster.take_vanished(Instant::now());
         if !vanished.is_empty() {

@@ -54,6 +54,10 @@ impl Memory {
     }
 
     /// All or nothing: to copy users costs little where they are.
+    pub(super) fn user(&self, tenant: &str, user: &UserId) -> Option<Known> {
+        self.state().tenants.get(tenant)?.users.get(user).copied()
+    }
+
     pub(super) fn changes(&self, tenant: &str, since: Option<Version>) -> Changes {
         let version = Version(self.state().tenant(tenant).version);
         let is_whole = since != Some(version);

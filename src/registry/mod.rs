@@ -183,9 +183,11 @@ impl Registry {
 
     /// What is remembered of one user.
     pub async fn user(&self, tenant: &str, user: &UserId) -> Result<Option<Known>> {
-        let users = self.users(tenant).await?;
-        let found = users.into_iter().find(|(id, _)| id == user);
-        Ok(found.map(|(_, known)| known))
+        match self {
+            Self::Memory(memory) => Ok(memory.user(tenant, user)),
+            Self::Sqlite(sqlite) => sqlite.user(tenant, user).await,
+            Self::Postgres(postgres) => postgres.user(tenant, user).await,
+        }
     }
 
     /// These are listed; of those that were not known, the first sight is noted.

@@ -18,6 +18,23 @@ impl Roster {
         self.people = People::new(known);
         self.newly_seen.clear();
         self.deletions = deletions;
+        self.keep_own();
+    }
+
+    /// As [`Self::remember`], where the registry tells what changed since: who is gone, and whom it knows differently or
+    /// anew. What it does not name stays as it was.
+    pub fn update(&mut self, gone: &[UserId], changed: Vec<(UserId, Known)>, deletions: Vec<Millis>) {
+        for id in gone {
+            self.people.remove(id);
+        }
+        for (id, known) in changed {
+            *self.people.entry(&id, known).0 = known;
+        }
+        self.deletions = deletions;
+        self.keep_own();
+    }
+
+    fn keep_own(&mut self) {
         for (id, user) in &self.registered {
             let own = known_from(user.clock);
             let (known, _) = self.people.entry(id, own);

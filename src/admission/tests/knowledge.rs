@@ -1,6 +1,7 @@
 //! What the machine knows, how it may be wrong, and that doubt deletes nobody.
 
 use super::*;
+use crate::admission::known::Known;
 
 const INTENT: Event = Event::IntentRecorded(true);
 
@@ -314,4 +315,26 @@ fn many_users_are_taken_in_without_comparing_each_with_each() {
     }
     // Each with each would be thirty thousand million comparisons.
     assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn what_changed_in_the_registry_is_taken_over_and_the_rest_stays() {
+    let mut bench = Bench::new();
+    let known = |first_seen, protected| Known {
+        first_seen: Millis(first_seen),
+        protected,
+        ..Known::default()
+    };
+    let all = [("a", 1), ("b", 2), ("c", 3)].map(|(name, at)| (id(name), known(at, false)));
+    bench.roster.remember(all.to_vec(), Vec::new());
+    let changed = vec![(id("b"), known(2, true)), (id("d"), known(4, false))];
+    bench.roster.update(&[id("c"), id("d")], changed, vec![Millis(9)]);
+    assert_eq!(bench.run([Event::Begun, listed(&["a", "b", "d"])]), intent("a"));
+    let facts: Vec<_> = bench.roster.candidates(Millis(10));
+    let facts: Vec<_> = facts
+        .iter()
+        .map(|user| (user.id.as_str(), user.known.first_seen.0, user.known.protected))
+        .collect();
+    assert_eq!(facts, [("a", 1, false), ("b", 2, true), ("d", 4, false)]);
+    assert_eq!(bench.roster.deletions(), [Millis(9)]);
 }

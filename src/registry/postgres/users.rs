@@ -19,6 +19,19 @@ impl Postgres {
         self.users_since(tenant, Version(0)).await
     }
 
+    pub(in crate::registry) async fn user(&self, tenant: &str, user: &UserId) -> Result<Option<Known>> {
+        let select = sqlx::query_as(
+            "SELECT id, first_seen, registered, source, last_active, calls, working, broken, protected \
+             FROM snaptrade_sidecar.users WHERE tenant = $1 AND id = $2",
+        )
+        .bind(tenant)
+        .bind(stored(user.as_str()).into_owned());
+        let mut lent = self.sessions.lend().await?;
+        let found = limited(select.fetch_optional(&mut lent.session)).await;
+        let row: Option<UserRow> = lent.done(found)?;
+        Ok(row.map(|row| rows::user(row).1))
+    }
+
     async fn users_since(&self, tenant: &str, since: Version) -> Result<Vec<(UserId, Known)>> {
         let mut users = Vec::new();
         // Ids are stored as they are ordered here, byte by byte; the empty one is asked for by "at least".

@@ -16,6 +16,18 @@ impl Sqlite {
         self.done(found)
     }
 
+    pub(in crate::registry) async fn user(&self, tenant: &str, user: &UserId) -> Result<Option<Known>> {
+        let found: sqlx::Result<Option<UserRow>> = sqlx::query_as(
+            "SELECT id, first_seen, registered, source, last_active, calls, working, broken, protected \
+             FROM users WHERE tenant = $1 AND id = $2",
+        )
+        .bind(tenant)
+        .bind(stored(user.as_str()).into_owned())
+        .fetch_optional(&self.readers)
+        .await;
+        self.done(found).map(|row| row.map(|row| rows::user(row).1))
+    }
+
     async fn users_since(&self, tenant: &str, since: Version) -> sqlx::Result<Vec<(UserId, Known)>> {
         let rows: Vec<UserRow> = sqlx::query_as(
             "SELECT id, first_seen, registered, source, last_active, calls, working, broken, protected \

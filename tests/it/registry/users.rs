@@ -175,6 +175,7 @@ async fn tenants_are_paused_one_by_one(registry: &Registry) {
     registry.pause("other", false).await.unwrap();
     assert!(registry.is_paused(T).await.unwrap());
     assert!(!registry.is_paused("other").await.unwrap());
+    assert_eq!(registry.paused().await.unwrap(), [T]);
     registry.pause(T, false).await.unwrap();
     assert!(!registry.is_paused(T).await.unwrap());
 }
@@ -193,12 +194,14 @@ async fn any_id_is_kept_as_it_is(registry: &Registry) {
     assert_eq!(found.keys().cloned().collect::<Vec<_>>(), expected);
     assert!(found.values().all(|known| known.calls == 1), "{found:?}");
     for id in ids {
+        assert_eq!(registry.user(T, &id).await.unwrap(), found.get(&id).copied());
         registry.record(intent(1, id.as_str())).await.unwrap();
         assert_eq!(
             registry.journal(T, None, 1).await.unwrap()[0].entry.user,
             Some(id.clone())
         );
-        registry.gone(T, &[id]).await.unwrap();
+        registry.gone(T, std::slice::from_ref(&id)).await.unwrap();
+        assert_eq!(registry.user(T, &id).await.unwrap(), None);
     }
     assert_eq!(registry.users(T).await.unwrap(), []);
 }
