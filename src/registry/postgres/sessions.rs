@@ -17,7 +17,7 @@ const SESSIONS_MAX: usize = 4;
 /// A connection that was used so recently is taken to be there still.
 const FRESH: Duration = Duration::from_secs(1);
 /// One that was not needed for so long is closed, before something on the way forgets it.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+const IDLE_MAX: Duration = Duration::from_mins(1);
 /// Between two looks at a database that is up.
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two attempts at one that is down.
