@@ -30,6 +30,8 @@ use sqlite::Sqlite;
 
 /// Users that are written at once; further ones follow in a step of their own, so that none takes long.
 const SEEN_AT_ONCE: usize = 10_000;
+/// Users that are read at once: all of a million would take longer than a statement may.
+const READ_AT_ONCE: usize = 20_000;
 /// Entries that are forgotten at once, for the same reason.
 const PRUNED_AT_ONCE: u64 = 10_000;
 /// So many changes ago, who is gone is forgotten for good.

@@ -62,6 +62,11 @@ pub(super) fn told(stored: String) -> String {
     text
 }
 
+/// The next stored text after this one, by the order of their bytes: no stored text has a NUL.
+pub(super) fn next(stored: &str) -> String {
+    format!("{stored}\u{1}")
+}
+
 pub(super) fn user_id(stored: String) -> UserId {
     UserId::new(told(stored))
 }
@@ -193,6 +198,19 @@ mod tests {
         for text in ["", "ada", "a\0b", "\\", "\\0", "a\\\0\\0", "\0\0", "ü%'\""] {
             assert!(!stored(text).contains('\0'));
             assert_eq!(told(stored(text).into_owned()), text);
+        }
+    }
+
+    #[test]
+    fn no_text_is_passed_over_between_two_pages() {
+        let texts = [
+            "", "\u{1}", "a", "a\0", "a\u{1}", "a\u{1}b", "aa", "b", "é", "日本",
+        ];
+        let texts = texts.map(|text| stored(text).into_owned());
+        for read in &texts {
+            for text in &texts {
+                assert_eq!(text > read, *text >= next(read), "{text:?} after {read:?}");
+            }
         }
     }
 }

@@ -8,11 +8,10 @@ use sqlx::{Connection, PgConnection, Postgres as Database, Transaction};
 use super::{Postgres, limited};
 use crate::admission::known::{Known, Source};
 use crate::registry::rows::{self, UserRow, stored};
-use crate::registry::{Activity, Changes, ConnectionEvent, DEPARTED_MAX, Result, SEEN_AT_ONCE, Version};
+use crate::registry::{
+    Activity, Changes, ConnectionEvent, DEPARTED_MAX, READ_AT_ONCE, Result, SEEN_AT_ONCE, Version,
+};
 use crate::types::{Millis, UserId};
-
-/// Users that are read by one statement: all of a million would take longer than a statement may.
-const READ_AT_ONCE: usize = 20_000;
 
 impl Postgres {
     pub(in crate::registry) async fn users(&self, tenant: &str) -> Result<Vec<(UserId, Known)>> {
@@ -34,23 +33,24 @@ impl Postgres {
 
     async fn users_since(&self, tenant: &str, since: Version) -> Result<Vec<(UserId, Known)>> {
         let mut users = Vec::new();
-        // Ids are stored as they are ordered here, byte by byte; the empty one is asked for by "at least".
-        let mut after: Option<String> = None;
+        let mut least = String::new();
         loop {
             let select = sqlx::query_as(
                 "SELECT id, first_seen, registered, source, last_active, calls, working, broken, protected \
-                 FROM snaptrade_sidecar.users WHERE tenant = $1 AND version > $2 AND ($3 IS NULL OR id > $3) \
+                 FROM snaptrade_sidecar.users WHERE tenant = $1 AND version > $2 AND id >= $3 \
                  ORDER BY id LIMIT $4",
             )
             .bind(tenant)
             .bind(since.0)
-            .bind(&after)
+            .bind(&least)
             .bind(i64::try_from(READ_AT_ONCE).unwrap_or(i64::MAX));
             let mut lent = self.sessions.lend().await?;
             let found = limited(select.fetch_all(&mut lent.session)).await;
             let page: Vec<UserRow> = lent.done(found)?;
             let is_last = page.len() < READ_AT_ONCE;
-            after = page.last().map(|(id, ..)| id.clone());
+            if let Some((id, ..)) = page.last() {
+                least = rows::next(id);
+            }
             users.extend(page.into_iter().map(rows::user));
             if is_last {
                 return Ok(users);

@@ -5,14 +5,16 @@ use sqlx::{Sqlite as Database, Transaction};
 use super::Sqlite;
 use crate::admission::known::{Known, Source};
 use crate::registry::rows::{self, UserRow, stored};
-use crate::registry::{Activity, Changes, ConnectionEvent, DEPARTED_MAX, Result, SEEN_AT_ONCE, Version};
+use crate::registry::{
+    Activity, Changes, ConnectionEvent, DEPARTED_MAX, READ_AT_ONCE, Result, SEEN_AT_ONCE, Version,
+};
 use crate::types::{Millis, UserId};
 
 type Change = Transaction<'static, Database>;
 
 impl Sqlite {
     pub(in crate::registry) async fn users(&self, tenant: &str) -> Result<Vec<(UserId, Known)>> {
-        let found = self.users_since(tenant, Version(0)).await;
+        let found = self.all_users(tenant).await;
         self.done(found)
     }
 
@@ -26,6 +28,34 @@ impl Sqlite {
         .fetch_optional(&self.readers)
         .await;
         self.done(found).map(|row| row.map(|row| rows::user(row).1))
+    }
+
+    /// By pages, each as one value: handed over row by row, a million would take three times as long.
+    async fn all_users(&self, tenant: &str) -> sqlx::Result<Vec<(UserId, Known)>> {
+        let mut users = Vec::new();
+        let mut least = String::new();
+        loop {
+            let page: String = sqlx::query_scalar(
+                "SELECT json_group_array(json_array(id, first_seen, registered, source, last_active, calls, \
+                 working, broken, json(iif(protected, 'true', 'false')))) FROM \
+                 (SELECT * FROM users WHERE tenant = $1 AND id >= $2 ORDER BY id LIMIT $3)",
+            )
+            .bind(tenant)
+            .bind(&least)
+            .bind(i64::try_from(READ_AT_ONCE).unwrap_or(i64::MAX))
+            .fetch_one(&self.readers)
+            .await?;
+            let page: Vec<UserRow> =
+                serde_json::from_str(&page).map_err(|error| sqlx::Error::Decode(error.into()))?;
+            let is_last = page.len() < READ_AT_ONCE;
+            if let Some((id, ..)) = page.last() {
+                least = rows::next(id);
+            }
+            users.extend(page.into_iter().map(rows::user));
+            if is_last {
+                return Ok(users);
+            }
+        }
     }
 
     async fn users_since(&self, tenant: &str, since: Version) -> sqlx::Result<Vec<(UserId, Known)>> {
@@ -61,7 +91,10 @@ impl Sqlite {
             Ok(Changes {
                 is_whole: since.is_none(),
                 // Last, so that who came back meanwhile is among them.
-                users: self.users_since(tenant, since.unwrap_or(Version(0))).await?,
+                users: match since {
+                    None => self.all_users(tenant).await?,
+                    Some(since) => self.users_since(tenant, since).await?,
+                },
                 gone: gone.into_iter().map(rows::user_id).collect(),
                 version,
             })
