@@ -28,24 +28,24 @@ pub(super) fn told(shown: &str, failed: &sqlx::Error) -> RegistryError {
             "does not answer in time",
             "look at the server, and at the network in between",
         ),
+        // What rustls refuses comes as invalid data.
+        sqlx::Error::Io(failed) if failed.kind() == ErrorKind::InvalidData => untrusted(shown, failed),
         sqlx::Error::Io(failed) => {
-            let remedy = "start the server, or correct host and port in registry.url";
+            let remedy = "start the server, or correct host, port and files in registry.url";
             error(shown, &format!("cannot be reached ({failed})"), remedy)
         }
-        sqlx::Error::Tls(failed) => {
-            let remedy = "correct sslmode and sslrootcert in registry.url, or the server's certificate";
-            error(
-                shown,
-                &format!("has no TLS that can be trusted ({failed})"),
-                remedy,
-            )
-        }
+        sqlx::Error::Tls(failed) => untrusted(shown, failed),
         sqlx::Error::Database(refused) => refusal(shown, refused.as_ref()),
         other => {
             let cause = format!("answered what is not understood ({other})");
             error(shown, &cause, "check that a PostgreSQL server listens there")
         }
     }
+}
+
+fn untrusted(shown: &str, why: &dyn std::fmt::Display) -> RegistryError {
+    let remedy = "correct sslmode and sslrootcert in registry.url, or the server's certificate";
+    error(shown, &format!("has no TLS that can be trusted ({why})"), remedy)
 }
 
 /// By SQLSTATE (postgresql.org/docs/current/errcodes-appendix.html).
@@ -72,4 +72,20 @@ fn refusal(shown: &str, refused: &dyn DatabaseError) -> RegistryError {
         _ => "look at the server's log",
     };
     error(shown, &format!("refused ({said})"), remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_refused_is_no_server_that_is_down() {
+        let refused = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let refused = std::io::Error::new(ErrorKind::InvalidData, refused);
+        assert_eq!(
+            told("postgres://h/d", &sqlx::Error::Io(refused)).to_string(),
+            "the registry postgres://h/d has no TLS that can be trusted (invalid peer certificate: UnknownIssuer); \
+             correct sslmode and sslrootcert in registry.url, or the server's certificate"
+        );
+    }
 }

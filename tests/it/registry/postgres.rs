@@ -36,7 +36,7 @@ async fn r14_a_server_that_is_down_costs_no_time_and_is_used_once_it_is_up() {
     let (error, took) = failure(&registry).await;
     assert!(error.contains("cannot be reached"), "{error}");
     assert!(
-        error.ends_with("; start the server, or correct host and port in registry.url"),
+        error.ends_with("; start the server, or correct host, port and files in registry.url"),
         "{error}"
     );
     assert!(took < AT_ONCE, "{took:?}");
