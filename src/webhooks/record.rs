@@ -91,12 +91,9 @@ impl Webhooks {
         let id = format!("{name}:{id}");
         let _turn = tenant.turn.lock().await;
         let now = Millis::from(SystemTime::now());
-        let is_new = self.registry.is_new_webhook(&id, now).await?;
-        if !is_new && !lock(&tenant.owed).contains(&id) {
+        if !self.begin(tenant, &id, now).await? {
             return Ok(Outcome::Repeated);
         }
-        // From here on its id is known, so that what fails has to be remembered otherwise.
-        tenant.owe(&id);
         let outcome = if apart(now, at) > AGE_MAX {
             Outcome::Late
         } else {
@@ -104,6 +101,17 @@ impl Webhooks {
         };
         lock(&tenant.owed).remove(&id);
         Ok(outcome)
+    }
+
+    /// Whether this webhook is to be handled. Its id counts as known from here on, so that it is owed until it was.
+    pub(super) async fn begin(&self, tenant: &Tenant, id: &str, now: Millis) -> Result<bool, RegistryError> {
+        let is_new = self.registry.is_new_webhook(id, now).await?;
+        let mut owed = lock(&tenant.owed);
+        // Past the bound, what is retried counts as repeated; the look that every failure causes makes up for it.
+        if is_new && owed.len() < REMEMBERED_MAX {
+            owed.insert(id.to_owned());
+        }
+        Ok(is_new || owed.contains(id))
     }
 
     /// Changes what is known. Events may arrive in another order than they happened.
@@ -180,14 +188,6 @@ impl Tenant {
             // A failure is logged where it happens.
             let _ = tenant.guard.look(Duration::ZERO).await;
         });
-    }
-
-    fn owe(&self, id: &str) {
-        let mut owed = lock(&self.owed);
-        // Past the bound, what is retried counts as repeated; the look that every failure causes makes up for it.
-        if owed.len() < REMEMBERED_MAX {
-            owed.insert(id.to_owned());
-        }
     }
 
     /// Whether a later event of this connection is known.
