@@ -111,18 +111,16 @@ impl Roster {
         std::mem::take(&mut self.newly_seen)
     }
 
-    /// Those remembered that every list has missed for at least the settle time, and that we did not just register. They
-    /// are remembered no more. One list that misses a user proves nothing.
+    /// Those remembered that every list has missed for at least the settle time, the last of them lately. They are
+    /// remembered no more. One list that misses a user proves nothing, and whom we just registered counts as listed.
     pub fn take_vanished(&mut self, now: Instant) -> Vec<UserId> {
-        let (settle, registered) = (self.settle, &self.registered);
-        let is_new = |id: &UserId| {
-            let user = registered.get(id);
-            user.is_some_and(|user| now.saturating_duration_since(user.at) < settle)
+        let settle = self.settle;
+        let has_vanished = |_: &UserId, missing: &mut Missing| {
+            let is_recent = now.saturating_duration_since(missing.until) < settle;
+            is_recent && missing.until.saturating_duration_since(missing.since) >= settle
         };
-        let vanished = |id: &UserId, missing: &mut Missing| {
-            missing.until.saturating_duration_since(missing.since) >= settle && !is_new(id)
-        };
-        let vanished: Vec<UserId> = self.missing.extract_if(vanished).map(|(id, _)| id).collect();
+        let vanished = self.missing.extract_if(has_vanished);
+        let vanished: Vec<UserId> = vanished.map(|(id, _)| id).collect();
         for id in &vanished {
             self.people.remove(id);
         }

@@ -242,6 +242,8 @@ fn vanished_is_who_is_missing_from_every_list_for_the_settle_time() {
     assert!(bench.roster.take_vanished(bench.now).is_empty());
     bench.after(MINUTE);
     bench.admits("n", &["a"]);
+    // That was long ago.
+    assert!(bench.roster.take_vanished(bench.now + MINUTE).is_empty());
     assert_eq!(bench.roster.take_vanished(bench.now), [id("b")]);
 }
 
@@ -257,6 +259,20 @@ fn whom_a_list_misses_for_once_was_seen_before() {
 }
 
 #[test]
+fn who_was_missing_until_we_registered_it_has_not_vanished() {
+    let mut bench = Bench::new();
+    bench
+        .roster
+        .remember(of(&[("new", known(Millis(0)))]), Vec::new());
+    bench.admits("n", &["a"]);
+    bench.after(MINUTE);
+    bench.roster.forget_list();
+    bench.next_registration("new");
+    bench.run([Event::Begun, listed(&["a"]), registered()]);
+    assert!(bench.roster.take_vanished(bench.now).is_empty());
+}
+
+#[test]
 fn whom_we_just_registered_has_not_vanished() {
     let mut bench = Bench::new();
     bench.on(Event::Begun);
@@ -265,6 +281,21 @@ fn whom_we_just_registered_has_not_vanished() {
     bench.admits("newer", &["a"]);
     assert!(bench.roster.take_vanished(bench.now).is_empty());
     assert!(bench.roster.lists(&id("new")));
+}
+
+#[test]
+fn r5_an_id_that_is_protected_by_hand_stays_so_when_it_is_registered_anew() {
+    let mut bench = Bench::new();
+    let by_hand = Known {
+        protected: true,
+        ..known(bench.ago(MINUTE))
+    };
+    bench.roster.remember(of(&[("new", by_hand)]), Vec::new());
+    bench.run([Event::Begun, listed(&["b"]), registered()]);
+    let candidates = bench.roster.candidates(bench.here.clock);
+    let new = candidates.last().unwrap();
+    assert_eq!((&new.id, new.known.protected), (&id("new"), true));
+    assert_eq!(new.known.first_seen, bench.here.clock);
 }
 
 #[test]
