@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -107,6 +107,7 @@ struct Departure {
 pub struct Tally {
     workers: Mutex<Vec<Notes>>,
     departures: mpsc::Sender<Departure>,
+    wanted: mpsc::Sender<oneshot::Sender<bool>>,
 }
 
 impl Tally {
@@ -123,6 +124,12 @@ impl Tally {
         let _ = self.departures.try_send(Departure { tenant, user });
     }
 
+    /// Has the registry told of all calls up to now, for a decision that rests on them (R5). Whether it was.
+    pub async fn tell_now(&self) -> bool {
+        let (done, told) = oneshot::channel();
+        self.wanted.send(done).await.is_ok() && told.await.unwrap_or(false)
+    }
+
     fn workers(&self) -> MutexGuard<'_, Vec<Notes>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,6 +140,7 @@ impl Tally {
 pub struct Teller {
     tally: Arc<Tally>,
     departures: mpsc::Receiver<Departure>,
+    wanted: mpsc::Receiver<oneshot::Sender<bool>>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     /// What the registry is yet to be told.
@@ -144,13 +152,16 @@ pub struct Teller {
 impl Teller {
     pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
         let (sender, departures) = mpsc::channel(DEPARTURES_MAX);
+        let (want, wanted) = mpsc::channel(1);
         let tally = Tally {
             workers: Mutex::default(),
             departures: sender,
+            wanted: want,
         };
         Self {
             tally: Arc::new(tally),
             departures,
+            wanted,
             registry,
             metrics,
             pending: Noted::default(),
@@ -172,6 +183,10 @@ impl Teller {
                 () = stop.cancelled() => break,
                 // At once: told late, it might make a user be forgotten that was registered again meanwhile.
                 Some(departure) = self.departures.recv() => self.part(&departure).await,
+                Some(done) = self.wanted.recv() => {
+                    self.flush().await;
+                    let _ = done.send(!self.is_failing);
+                }
                 _ = ticks.tick() => self.flush().await,
             }
         }

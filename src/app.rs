@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::activity::{Tally, Teller};
+use crate::activity::Teller;
 use crate::admission::policy::Mode;
 use crate::config::{Config, Tenant};
 use crate::guard::{Guard, Means};
@@ -59,6 +59,7 @@ pub struct App {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
+    teller: Teller,
     notices: Notices,
     /// Cancelled on the first signal: from then on nobody is evicted.
     stopping: CancellationToken,
@@ -147,6 +148,7 @@ impl App {
             replica: Arc::clone(&replica),
         };
         let notices = Notices::new(&config.tenants, means, Schedule::default());
+        let teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics));
         let (stopping, admissions) = (CancellationToken::new(), TaskTracker::new());
         let means = Means {
             http: http.clone(),
@@ -154,6 +156,7 @@ impl App {
             forwarder: Forwarder::new(&config.proxy, tls.clone()),
             metrics: Arc::clone(&metrics),
             registry: Arc::clone(&registry),
+            tally: teller.tally(),
             replica,
             notices: notices.clone(),
             stopping: stopping.clone(),
@@ -181,6 +184,7 @@ impl App {
             health: Arc::new(Health::new()),
             metrics,
             registry,
+            teller,
             notices,
             stopping,
             admissions,
@@ -213,15 +217,13 @@ impl App {
     /// # Errors
     /// If the worker threads cannot be started.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), BuildError> {
-        let mut upkeep = self.upkeep();
+        let (mut upkeep, router) = (self.upkeep(), self.ops_plane());
         let (closing, ops_closing) = (CancellationToken::new(), CancellationToken::new());
         // However this ends, the workers end with it.
         let _close = closing.clone().drop_guard();
-        let teller = Teller::new(Arc::clone(&self.registry), Arc::clone(&self.metrics));
-        let proxy = self.proxy(teller.tally());
+        let proxy = self.proxy();
         let last_call = CancellationToken::new();
-        let teller = tokio::spawn(teller.run(last_call.clone()));
-        let router = self.ops_plane();
+        let teller = tokio::spawn(self.teller.run(last_call.clone()));
         let limits = Limits::from(&self.config.proxy);
         let workers = self
             .listeners
@@ -300,10 +302,16 @@ impl App {
     }
 
     /// What each worker makes its own proxy with, and with it its own connections to the upstream.
-    fn proxy(&self, tally: Arc<Tally>) -> impl Fn() -> Proxy + Clone + Send + 'static {
+    fn proxy(&self) -> impl Fn() -> Proxy + Clone + Send + 'static {
         let config = self.config.proxy.clone();
         let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.metrics));
-        let shared = Arc::new(Shared::new(&self.guards, health, metrics, tally, &config));
+        let shared = Arc::new(Shared::new(
+            &self.guards,
+            health,
+            metrics,
+            self.teller.tally(),
+            &config,
+        ));
         let tls = self.tls.clone();
         move || Proxy::new(Arc::clone(&shared), Forwarder::new(&config, tls.clone()))
     }

@@ -115,12 +115,14 @@ fn proxy(config: &Config, metrics: &Arc<Metrics>) -> Proxy {
         replica: "bench".into(),
     };
     let notices = Notices::new(&config.tenants, means, Schedule::default());
+    let tally = Teller::new(Arc::clone(&registry), Arc::clone(metrics)).tally();
     let means = Means {
         http,
         origin: config.proxy.upstream.to_string(),
         forwarder: forwarder.clone(),
         metrics: Arc::clone(metrics),
-        registry: Arc::clone(&registry),
+        registry,
+        tally: Arc::clone(&tally),
         replica: "bench".into(),
         notices,
         stopping: CancellationToken::new(),
@@ -130,7 +132,6 @@ fn proxy(config: &Config, metrics: &Arc<Metrics>) -> Proxy {
     let guard = |tenant: &Tenant| Arc::new(Guard::new(tenant.clone(), means.clone()));
     let guards: Vec<_> = config.tenants.iter().map(guard).collect();
     let health = Arc::new(Health::new());
-    let tally = Teller::new(registry, Arc::clone(metrics)).tally();
     let shared = Shared::new(&guards, health, Arc::clone(metrics), tally, &config.proxy);
     Proxy::new(Arc::new(shared), forwarder)
 }

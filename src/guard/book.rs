@@ -71,20 +71,30 @@ impl<'a> Book<'a> {
             book.unreadable(&error, roster);
             return (book, roster);
         }
-        let read = tokio::time::timeout(ANSWER_MAX, book.read(roster)).await;
-        match read.unwrap_or_else(|passed| Err(RegistryError(passed.to_string()))) {
-            Ok(()) => book.hold = turn.as_mut().map(|(hold, _)| hold),
-            Err(error) => {
-                book.unreadable(&error, roster);
-                *turn = None;
-            }
-        }
+        book.hold = turn.as_mut().map(|(hold, _)| hold);
+        book.learn(roster).await;
         (book, roster)
+    }
+
+    /// Tells the roster what is known now: whoever is chosen next may just have been active, or protected by hand.
+    pub(super) async fn learn(&mut self, roster: &mut Roster) {
+        if self.hold.is_none() {
+            return;
+        }
+        let read = tokio::time::timeout(ANSWER_MAX, self.read(roster)).await;
+        if let Err(error) = read.unwrap_or_else(|passed| Err(RegistryError(passed.to_string()))) {
+            self.unreadable(&error, roster);
+        }
     }
 
     async fn read(&mut self, roster: &mut Roster) -> Result<(), RegistryError> {
         let (registry, tenant) = (&self.guard.means.registry, self.guard.tenant());
         self.guard.set_paused(registry.is_paused(tenant).await?);
+        if !self.guard.means.tally.tell_now().await {
+            return Err(RegistryError(
+                "it could not be recorded who was active last".to_owned(),
+            ));
+        }
         let changes = registry.changes(tenant, self.known.take()).await?;
         let window = self.guard.terms().fuse.window;
         let deletions = registry.deletions(tenant, now().minus(window)).await?;
@@ -112,7 +122,9 @@ impl<'a> Book<'a> {
         Ok(())
     }
 
-    fn unreadable(&self, error: &RegistryError, roster: &mut Roster) {
+    /// From here on nobody is deleted.
+    fn unreadable(&mut self, error: &RegistryError, roster: &mut Roster) {
+        self.hold = None;
         roster.forget_list();
         let tenant = self.guard.tenant();
         tracing::error!(tenant, %error, "the registry cannot be relied on; registrations are forwarded and nobody is evicted");

@@ -24,6 +24,7 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::activity::Tally;
 use crate::admission::Terms;
 use crate::config::Tenant;
 use crate::notices::Notices;
@@ -51,6 +52,8 @@ pub struct Means {
     pub forwarder: Forwarder,
     pub metrics: Arc<Metrics>,
     pub registry: Arc<Registry>,
+    /// Knows of the latest calls.
+    pub tally: Arc<Tally>,
     /// Names this process in the journal.
     pub replica: Arc<str>,
     /// Told of every eviction.

@@ -54,6 +54,10 @@ impl Guard {
         let mut event = Event::Begun;
         let mut delay = 0;
         loop {
+            let is_list = matches!(event, Event::Listed(_));
+            if is_list {
+                book.learn(roster).await;
+            }
             let here = Circumstances {
                 caller_gone: caller.is_closed(),
                 stopping: self.means.stopping.is_cancelled(),
@@ -62,7 +66,6 @@ impl Guard {
             };
             self.note_changes(roster).await;
             let now = Instant::now();
-            let is_list = matches!(event, Event::Listed(_));
             let is_news = is_list || matches!(event, Event::Replied(_));
             let step = admission.on(event, now, here, &terms, roster);
             if is_news {

@@ -4,6 +4,7 @@ use http::header::RETRY_AFTER;
 use tokio::runtime::Handle;
 
 use super::*;
+use crate::activity::Teller;
 use crate::config::{self, Sources};
 use crate::guard::Means;
 use crate::notices::{self, Notices, Schedule};
@@ -41,6 +42,7 @@ fn webhooks() -> Arc<Webhooks> {
         forwarder: Forwarder::new(&config.proxy, tls),
         metrics: Arc::clone(&metrics),
         registry: Arc::clone(&registry),
+        tally: Teller::new(Arc::clone(&registry), Arc::clone(&metrics)).tally(),
         replica: "r".into(),
         notices: Notices::new(&config.tenants, means, Schedule::default()),
         stopping: CancellationToken::new(),

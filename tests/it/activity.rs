@@ -10,7 +10,7 @@ use snaptrade_sidecar::registry::Registry;
 use snaptrade_sidecar::simulator::{Dialect, sign};
 use snaptrade_sidecar::types::{Millis, UserId};
 
-use crate::harness::{CLIENT_ID, CONSUMER_KEY, Harness, options};
+use crate::harness::{CLIENT_ID, CONSUMER_KEY, FIVE, Harness, options};
 
 const TENANT: &str = "default";
 
@@ -132,4 +132,21 @@ async fn a_user_that_the_application_deletes_is_forgotten() {
     let [a, b] = known_in_the_end(it, ["a", "b"]).await;
     assert_eq!(a, None);
     assert_eq!(calls(b), 0, "a deletion that was refused");
+}
+
+#[tokio::test]
+async fn r5_who_called_a_moment_ago_is_not_evicted() {
+    let settings = [("tenants.default.eviction.active_within", "1h")];
+    let it = Harness::with_users(&FIVE, options(), &settings).await;
+    it.registry
+        .seen(TENANT, &FIVE.map(UserId::new), Millis(1))
+        .await
+        .unwrap();
+    for (caller, newcomer, victim) in [("a", "new", "b"), ("c", "newer", "d")] {
+        let target = format!("/accounts?clientId={CLIENT_ID}&userId={caller}");
+        assert_eq!(get(&it, &target).await, 200);
+        let reply = it.register(newcomer).await;
+        assert_eq!(reply.header("snaptrade-sidecar-evicted"), Some(victim));
+    }
+    it.stop().await;
 }
