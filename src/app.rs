@@ -23,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::activity::Teller;
-use crate::admission::policy::Mode;
 use crate::config::{Config, Tenant};
 use crate::guard::{Guard, Means};
 use crate::notices::{self, Notices, Schedule};
@@ -39,9 +38,6 @@ use crate::webhooks::Webhooks;
 
 /// For the calls to the ops plane that are still open when all else is done; the least that notices get, too.
 const OPS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// First looks that are under way at a time.
-const FIRST_LOOKS_MAX: usize = 8;
 
 /// For the registry to be told of the last calls, once all are answered.
 const LAST_CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -281,7 +277,7 @@ impl App {
     /// What goes on beside the traffic, until it is aborted.
     fn upkeep(&self) -> JoinSet<()> {
         let mut upkeep = JoinSet::new();
-        upkeep.spawn(first_looks(self.guards.clone()));
+        upkeep.spawn(upkeep::first_looks(self.guards.clone()));
         upkeep.spawn(upkeep::run(
             Arc::clone(&self.registry),
             self.guards.clone(),
@@ -327,38 +323,6 @@ fn tell_of_rest(cut: usize, admissions: Option<usize>) {
     }
     if let Some(count) = admissions {
         tracing::error!(count, "left registrations unfinished after drain_timeout");
-    }
-}
-
-/// Looks at all tenants, a few at a time: of thousands, all at once would be a burst that SnapTrade may throttle.
-async fn first_looks(guards: Vec<Arc<Guard>>) {
-    let mut looking = JoinSet::new();
-    for guard in guards {
-        if looking.len() == FIRST_LOOKS_MAX {
-            looking.join_next().await;
-        }
-        looking.spawn(first_look(guard));
-    }
-    while looking.join_next().await.is_some() {}
-}
-
-/// Says early what a wrong key or an unreachable upstream would otherwise say at the first registration.
-async fn first_look(guard: Arc<Guard>) {
-    let (tenant, limit) = (guard.tenant(), guard.terms().max_users);
-    guard.settle().await;
-    if let Ok(seen) = guard.look(Duration::ZERO).await {
-        let users = seen.users.len();
-        tracing::info!(tenant, users, limit, "SnapTrade answers for this key");
-        if users > limit && guard.terms().mode == Mode::Enforce {
-            tracing::warn!(
-                tenant,
-                users,
-                limit,
-                "more users are listed than max_users allows. If the plan allows them, set max_users to what it allows: \
-                 otherwise the next registration deletes users until it fits, unless that takes more than \
-                 max_per_registration"
-            );
-        }
     }
 }
 

@@ -68,6 +68,10 @@ impl People {
         }
     }
 
+    pub(super) fn get(&self, id: &UserId) -> Option<&Known> {
+        self.place(id).map(|place| &self.users[place].1)
+    }
+
     pub(super) fn at(&self, place: usize) -> &(UserId, Known) {
         &self.users[place]
     }

@@ -31,6 +31,8 @@ struct Registered {
     clock: Millis,
     /// When a list last named it; from the first time on the lists are right about it.
     listed: Option<Instant>,
+    /// The registry has it, and is right from then on: another replica may have deleted the user since.
+    is_written: bool,
 }
 
 /// A remembered user that the last list did not name.
@@ -192,6 +194,7 @@ impl Roster {
                 at: now,
                 clock,
                 listed: None,
+                is_written: false,
             },
         );
         let (known, _) = self.people.entry(id, Known::default());

@@ -7,7 +7,7 @@ use super::{Admitted, Guard, lock};
 use crate::admission::known::Source;
 use crate::admission::roster::{Roster, Unresolved};
 use crate::admission::{Note, Reason};
-use crate::registry::{Entry, EntryId, Event, Hold, RegistryError, Version};
+use crate::registry::{Entry, EntryId, Event, Hold, OpenIntent, RegistryError, Version};
 use crate::types::{Millis, UserId};
 
 /// A deletion leaves within this time after its intent was recorded, or not at all: until then, whoever takes the turn
@@ -28,6 +28,8 @@ pub(super) struct Held {
     turn: Option<(Hold, Instant)>,
     /// Up to where the roster knows what the registry does; `None` if that is not certain.
     known: Option<Version>,
+    /// Outcomes that the registry did not take, and is told of before anything else is asked.
+    unwritten: Vec<Entry>,
 }
 
 impl Held {
@@ -45,6 +47,7 @@ pub(super) struct Book<'a> {
     /// `None` if the registry cannot be relied on: then nobody is deleted.
     hold: Option<&'a mut Hold>,
     known: &'a mut Option<Version>,
+    unwritten: &'a mut Vec<Entry>,
     /// Those that are open, and when ours was recorded.
     intents: HashMap<UserId, EntryId>,
     intended: Option<Instant>,
@@ -58,12 +61,18 @@ impl<'a> Book<'a> {
         held: &'a mut Held,
         patience: Duration,
     ) -> (Self, &'a mut Roster) {
-        let Held { roster, turn, known } = held;
+        let Held {
+            roster,
+            turn,
+            known,
+            unwritten,
+        } = held;
         let mut book = Self {
             guard,
             newcomer,
             hold: None,
             known,
+            unwritten,
             intents: HashMap::new(),
             intended: None,
         };
@@ -81,8 +90,7 @@ impl<'a> Book<'a> {
         if self.hold.is_none() {
             return;
         }
-        let read = tokio::time::timeout(ANSWER_MAX, self.read(roster)).await;
-        if let Err(error) = read.unwrap_or_else(|passed| Err(RegistryError(passed.to_string()))) {
+        if let Err(error) = within(self.read(roster)).await {
             self.unreadable(&error, roster);
         }
     }
@@ -96,6 +104,10 @@ impl<'a> Book<'a> {
             ));
         }
         let changes = registry.changes(tenant, self.known.take()).await?;
+        while let Some(entry) = self.unwritten.first() {
+            registry.record(entry.clone()).await?;
+            self.unwritten.remove(0);
+        }
         let window = self.guard.terms().fuse.window;
         let deletions = registry.deletions(tenant, now().minus(window)).await?;
         let open = registry.open_intents(tenant).await?;
@@ -104,8 +116,28 @@ impl<'a> Book<'a> {
         } else {
             roster.update(&changes.gone, changes.users, deletions);
         }
+        roster.welcome_back(Instant::now(), now());
         *self.known = Some(changes.version);
         self.guard.see_fuse(roster);
+        self.take_over(open, roster).await;
+        Ok(())
+    }
+
+    /// What others left open, and settled, is as if we had.
+    async fn take_over(&mut self, mut open: Vec<OpenIntent>, roster: &mut Roster) {
+        let is_back = |intent: &OpenIntent| {
+            let registered = roster.known(&intent.victim).and_then(|known| known.registered);
+            registered.is_some_and(|(at, _)| at > intent.at)
+        };
+        // Who was registered since, was gone.
+        let done: Vec<OpenIntent> = open.extract_if(.., |intent| is_back(intent)).collect();
+        self.intents = open
+            .iter()
+            .map(|intent| (intent.victim.clone(), intent.id))
+            .collect();
+        roster
+            .unresolved
+            .take_if(|unresolved| !self.intents.contains_key(&unresolved.victim));
         if roster.unresolved.is_none()
             && let Some(intent) = open.first()
         {
@@ -115,11 +147,22 @@ impl<'a> Book<'a> {
                 since: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
             });
         }
-        self.intents = open
-            .into_iter()
-            .map(|intent| (intent.victim, intent.id))
-            .collect();
-        Ok(())
+        for intent in done {
+            let mut entry = self.entry(Event::Outcome);
+            entry.user = Some(intent.victim);
+            entry.outcome = Some("evicted".to_owned());
+            entry.intent = Some(intent.id);
+            self.write(entry).await;
+        }
+    }
+
+    /// Records an outcome, now or as soon as the registry takes it.
+    async fn write(&mut self, entry: Entry) {
+        let written = within(self.guard.means.registry.record(entry.clone())).await;
+        if written.is_err() {
+            self.unwritten.push(entry);
+        }
+        self.guard.note_failure(written);
     }
 
     /// From here on nobody is deleted.
@@ -146,15 +189,14 @@ impl<'a> Book<'a> {
         let Some(hold) = self.hold.as_deref_mut() else {
             return false;
         };
-        let intending = self.guard.means.registry.intend(hold, entry);
-        let failure = match tokio::time::timeout(ANSWER_MAX, intending).await {
-            Ok(Ok(id)) => {
+        // From before it is written, whenever the answer comes.
+        self.intended = Some(Instant::now());
+        let error = match within(self.guard.means.registry.intend(hold, entry)).await {
+            Ok(id) => {
                 self.intents.insert(victim.clone(), id);
-                self.intended = Some(Instant::now());
                 return true;
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(passed) => passed.to_string(),
+            Err(error) => error,
         };
         // The turn may be somebody else's by now.
         self.hold = None;
@@ -162,7 +204,7 @@ impl<'a> Book<'a> {
         tracing::error!(
             tenant,
             victim,
-            error = failure,
+            %error,
             "the intent could not be recorded, so that nobody is deleted"
         );
         false
@@ -191,18 +233,30 @@ impl<'a> Book<'a> {
             entry.intent = (event == Event::Outcome)
                 .then(|| self.intents.remove(user))
                 .flatten();
-            self.guard.journal(entry).await;
+            if event == Event::Outcome {
+                self.write(entry).await;
+            } else {
+                self.guard.journal(entry).await;
+            }
             if outcome == "evicted" {
                 self.guard.forget(std::slice::from_ref(user)).await;
             }
         }
     }
 
-    /// SnapTrade registered this user for us.
-    pub(super) async fn registered(&self, user: &UserId) {
-        let (registry, tenant) = (&self.guard.means.registry, self.guard.tenant());
-        let noted = registry.registered(tenant, user, now(), Source::Own).await;
-        self.guard.note_failure(noted);
+    /// Brings the registry up to what just happened: a list came, or SnapTrade registered a user for us.
+    pub(super) async fn follow(&mut self, roster: &mut Roster, is_list: bool, registered: Option<&UserId>) {
+        if is_list {
+            self.note_listed(roster).await;
+        }
+        if let Some(user) = registered {
+            let (registry, tenant) = (&self.guard.means.registry, self.guard.tenant());
+            let noted = within(registry.registered(tenant, user, now(), Source::Own)).await;
+            if noted.is_ok() {
+                roster.written(user);
+            }
+            self.guard.note_failure(noted);
+        }
     }
 
     /// Records how the registration ended.
@@ -232,12 +286,11 @@ impl<'a> Book<'a> {
         entry
     }
 
-    /// Brings the registry up to what the last list said.
-    pub(super) async fn note_listed(&mut self, roster: &mut Roster) {
+    async fn note_listed(&mut self, roster: &mut Roster) {
         let (registry, tenant) = (&self.guard.means.registry, self.guard.tenant());
         let seen = roster.take_newly_seen();
         if !seen.is_empty()
-            && let Err(error) = registry.seen(tenant, &seen, now()).await
+            && let Err(error) = within(registry.seen(tenant, &seen, now())).await
         {
             // To be told again next time.
             *self.known = None;
@@ -279,7 +332,7 @@ impl Guard {
 
     /// Records what is no intent: that it cannot be is said, and changes nothing.
     pub(super) async fn journal(&self, entry: Entry) {
-        self.note_failure(self.means.registry.record(entry).await);
+        self.note_failure(within(self.means.registry.record(entry)).await);
     }
 
     /// Remembers whether the fuse has blown, and says so once.
@@ -307,7 +360,7 @@ impl Guard {
         for user in users {
             self.replays.forget(user);
         }
-        self.note_failure(self.means.registry.gone(self.tenant(), users).await);
+        self.note_failure(within(self.means.registry.gone(self.tenant(), users)).await);
     }
 
     pub(super) fn note_failure<T>(&self, result: Result<T, RegistryError>) {
@@ -316,6 +369,17 @@ impl Guard {
             tracing::warn!(tenant, %error, "the registry could not be written to");
         }
     }
+}
+
+/// What the registry says in time: somebody waits for a registration.
+async fn within<T>(answer: impl Future<Output = Result<T, RegistryError>>) -> Result<T, RegistryError> {
+    let answered = tokio::time::timeout(ANSWER_MAX, answer).await;
+    answered.unwrap_or_else(|_| {
+        Err(RegistryError(format!(
+            "the registry did not answer within {} s",
+            ANSWER_MAX.as_secs()
+        )))
+    })
 }
 
 /// Rather than that none was needed.

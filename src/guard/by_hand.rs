@@ -173,10 +173,15 @@ impl Guard {
                 RegistryError("the registry cannot be relied on; the log says why".to_owned()).into(),
             );
         }
-        if roster.unresolved.is_some() {
-            return Err(Unable::Busy);
+        if let Some(open) = &roster.unresolved {
+            let victim = open.victim.clone();
+            if !self.settle_one(&victim, book, roster).await {
+                return Err(Unable::Busy);
+            }
         }
+        self.note_changes(roster);
         self.list_into(roster).await?;
+        book.learn(roster).await;
         let ranking = self.terms().policy.ranking(&roster.candidates(now()), now());
         let Some(ranked) = ranking.iter().find(|ranked| ranked.user == *user) else {
             return Err(Unable::NotListed);
@@ -199,7 +204,7 @@ impl Guard {
         }
         // Nothing is waited for from here to the deletion.
         let stopping = self.means.stopping.is_cancelled();
-        if stopping || !book.is_timely() {
+        if stopping || !book.is_timely() || !roster.is_fresh(Instant::now()) {
             let withdrawn = Note::EvictionWithdrawn(user.clone());
             book.note(std::slice::from_ref(&withdrawn)).await;
             self.tell(&withdrawn, "");
@@ -210,6 +215,15 @@ impl Guard {
                     .into()
             });
         }
+        self.delete_now(user, book, roster).await
+    }
+
+    async fn delete_now(
+        &self,
+        user: &UserId,
+        book: &mut Book<'_>,
+        roster: &mut Roster,
+    ) -> Result<ByHand, Unable> {
         let since = Instant::now();
         let called = self.manage.delete(user).await;
         self.measure("delete_user", &called);

@@ -34,7 +34,7 @@ impl Guard {
     }
 
     /// Takes in what happened beside the admission. The list is then asked for anew before anybody is deleted.
-    pub(super) async fn note_changes(&self, roster: &mut Roster) {
+    pub(super) fn note_changes(&self, roster: &mut Roster) {
         let now = Instant::now();
         if self.in_doubt.swap(false, Ordering::AcqRel) {
             roster.doubt(now);
@@ -46,10 +46,6 @@ impl Guard {
                 roster.removed(user, *at);
                 roster.doubt(now);
             }
-        }
-        let departed: Vec<UserId> = departures.into_iter().map(|(user, _)| user).collect();
-        if !departed.is_empty() {
-            self.forget(&departed).await;
         }
     }
 }

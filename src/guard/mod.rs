@@ -122,7 +122,7 @@ impl Guard {
             key.clone(),
             tenant.manage_timeout,
         );
-        let replays = Replays::new(tenant.replay_window);
+        let replays = Replays::new(tenant.replay_window, means.runtime.clone());
         Self {
             tenant,
             means,
@@ -210,10 +210,15 @@ impl Guard {
     /// Admits a registration. Dropping the returned future is how a caller leaves.
     pub async fn admit(self: &Arc<Self>, registration: Registration) -> Admitted {
         let (caller, answer) = oneshot::channel();
+        let mut waiting = Waiting {
+            answer,
+            user: registration.proven.user_id.clone(),
+            replays: &self.replays,
+        };
         let guard = Arc::clone(self);
         let admission = async move { guard.run(registration, caller).await };
         self.means.tasks.spawn_on(admission, &self.means.runtime);
-        answer
+        (&mut waiting.answer)
             .await
             .unwrap_or_else(|_| Admitted::refused(Refusal::Failed))
     }
@@ -222,13 +227,13 @@ impl Guard {
         let newcomer = registration.proven.user_id.as_ref();
         let admitted = match self.take_turn(registration.arrived, &mut caller).await {
             Ok(mut held) => {
-                if let Some(kept) = newcomer.and_then(|user| self.replays.take(user)) {
-                    self.replay(&registration, kept)
-                } else {
-                    let admitted = self.perform(&registration, &caller, &mut held).await;
-                    held.hand_over(self.queued.load(Ordering::Acquire) > 0);
-                    admitted
-                }
+                let kept = newcomer.and_then(|user| self.replays.take(user));
+                let admitted = match kept {
+                    Some(kept) => self.replay(&registration, kept),
+                    None => self.perform(&registration, &caller, &mut held).await,
+                };
+                held.hand_over(self.queued.load(Ordering::Acquire) > 0);
+                admitted
             }
             Err(refusal) => self.refuse_unheard(&registration, refusal),
         };
@@ -294,6 +299,22 @@ impl Guard {
                 "forwarded a registration unmanaged, because it could not be verified; most likely the backend and this \
                  sidecar have different consumer keys, or their clocks differ"
             );
+        }
+    }
+}
+
+/// A caller that waits for its reply. One that leaves just when the reply has come leaves it to the next (R12).
+struct Waiting<'a> {
+    answer: oneshot::Receiver<Admitted>,
+    user: Option<UserId>,
+    replays: &'a Replays,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        if let (Some(user), Ok(admitted)) = (&self.user, self.answer.try_recv()) {
+            self.replays.keep(user, admitted);
         }
     }
 }

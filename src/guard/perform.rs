@@ -64,9 +64,10 @@ impl Guard {
                 knows: book.is_open(),
                 clock: now(),
             };
-            self.note_changes(roster).await;
+            self.note_changes(roster);
             let now = Instant::now();
             let is_news = is_list || matches!(event, Event::Replied(_));
+            let registered = registered_by(&event);
             let step = admission.on(event, now, here, &terms, roster);
             if is_news {
                 self.see(roster);
@@ -74,9 +75,7 @@ impl Guard {
             let notes = admission.take_notes();
             book.note(&notes).await;
             story.record(&notes);
-            if is_list {
-                book.note_listed(roster).await;
-            }
+            book.follow(roster, is_list, registered.as_ref()).await;
             event = match step {
                 Step::List => self.list(&mut story).await,
                 Step::Pause(time) => {
@@ -102,9 +101,6 @@ impl Guard {
                     break self.close(book, story, roster, &admission, answer).await;
                 }
             };
-            if let Event::Replied(Reply::Registered(user)) = &event {
-                book.registered(user).await;
-            }
         }
     }
 
@@ -207,6 +203,13 @@ impl Guard {
             Answer::Unclear => Reply::Unclear,
             _ => Reply::Other,
         }
+    }
+}
+
+fn registered_by(event: &Event) -> Option<UserId> {
+    match event {
+        Event::Replied(Reply::Registered(user)) => Some(user.clone()),
+        _ => None,
     }
 }
 

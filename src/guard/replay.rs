@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
 use super::Admitted;
 use crate::types::UserId;
 
@@ -14,13 +16,15 @@ const KEPT_MAX: usize = 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Replays {
     window: Duration,
+    runtime: Handle,
     kept: Arc<Mutex<HashMap<UserId, (Instant, Admitted)>>>,
 }
 
 impl Replays {
-    pub(super) fn new(window: Duration) -> Self {
+    pub(super) fn new(window: Duration, runtime: Handle) -> Self {
         Self {
             window,
+            runtime,
             kept: Arc::default(),
         }
     }
@@ -38,12 +42,18 @@ impl Replays {
         let kept_at = Instant::now();
         let mut kept = self.kept();
         if kept.len() >= KEPT_MAX {
+            drop(kept);
+            let user = user.as_str();
+            tracing::warn!(
+                user,
+                "too many replies are kept already, so that this user's secret is lost"
+            );
             return;
         }
         kept.insert(user.clone(), (kept_at, admitted));
         drop(kept);
         let (replays, user) = (self.clone(), user.clone());
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             tokio::time::sleep(replays.window).await;
             let mut kept = replays.kept();
             if kept.get(&user).is_some_and(|(at, _)| *at == kept_at) {

@@ -47,7 +47,7 @@ impl Guard {
     }
 
     /// Whether it is settled.
-    async fn settle_one(&self, victim: &UserId, book: &mut Book<'_>, roster: &mut Roster) -> bool {
+    pub(super) async fn settle_one(&self, victim: &UserId, book: &mut Book<'_>, roster: &mut Roster) -> bool {
         let settle_timeout = self.terms().settle_timeout;
         loop {
             if self.list_into(roster).await.is_err() {

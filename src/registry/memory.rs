@@ -9,6 +9,8 @@ use crate::types::{Millis, UserId};
 
 /// Entries that are kept; beyond them the oldest that are no open intents go.
 const ENTRIES_MAX: usize = 10_000;
+/// Deletions of a tenant that are kept for the fuse, which counts no more.
+const DELETIONS_MAX: usize = 100_000;
 /// Webhook ids that are kept.
 const WEBHOOKS_MAX: usize = 10_000;
 
@@ -31,6 +33,9 @@ struct Tenant {
     /// Whether each works.
     connections: HashMap<UserId, HashMap<String, bool>>,
     paused: bool,
+    /// When deletions were intended that were neither withdrawn nor refused. Apart from the journal, which forgets sooner
+    /// than the fuse may.
+    deletions: BTreeMap<EntryId, Millis>,
     /// Grows with each change to the users.
     version: i64,
 }
@@ -97,8 +102,18 @@ impl Memory {
         let mut state = self.state();
         let tenant = state.changed(tenant);
         for user in users {
-            tenant.users.remove(user);
             tenant.connections.remove(user);
+            match tenant.users.get_mut(user) {
+                Some(known) if known.protected => {
+                    *known = Known {
+                        protected: true,
+                        ..first_seen(known.first_seen)
+                    };
+                }
+                _ => {
+                    tenant.users.remove(user);
+                }
+            }
         }
     }
 
@@ -176,10 +191,18 @@ impl Memory {
                     at: entry.at,
                 };
                 state.open.insert(id, (entry.tenant.clone(), intent));
+                let deletions = &mut state.tenant(&entry.tenant).deletions;
+                deletions.insert(id, entry.at);
+                if deletions.len() > DELETIONS_MAX {
+                    deletions.pop_first();
+                }
             }
             (Event::Outcome, _) => {
                 if let Some(intent) = entry.intent {
                     state.open.remove(&intent);
+                    if matches!(entry.outcome.as_deref(), Some("withdrawn" | "refused")) {
+                        state.tenant(&entry.tenant).deletions.remove(&intent);
+                    }
                 }
             }
             _ => {}
@@ -205,24 +228,11 @@ impl Memory {
 
     pub(super) fn deletions(&self, tenant: &str, since: Millis) -> Vec<Millis> {
         let state = self.state();
-        let of_tenant = || {
-            state
-                .journal
-                .iter()
-                .map(|recorded| (recorded.id, &recorded.entry))
-        };
-        let undone: Vec<EntryId> = of_tenant()
-            .filter(|(_, entry)| matches!(entry.outcome.as_deref(), Some("withdrawn" | "refused")))
-            .filter_map(|(_, entry)| entry.intent)
-            .collect();
-        of_tenant()
-            .filter(|(id, entry)| {
-                entry.event == Event::Intent
-                    && entry.tenant == tenant
-                    && entry.at >= since
-                    && !undone.contains(id)
-            })
-            .map(|(_, entry)| entry.at)
+        let made = state.tenants.get(tenant).map(|tenant| tenant.deletions.values());
+        made.into_iter()
+            .flatten()
+            .copied()
+            .filter(|at| *at >= since)
             .collect()
     }
 

@@ -216,7 +216,7 @@ impl Registry {
         }
     }
 
-    /// Users are gone, and what was known of them is forgotten.
+    /// Users are gone, and what was known of them is forgotten, but for protection by hand: that is of the id.
     pub async fn gone(&self, tenant: &str, users: &[UserId]) -> Result<()> {
         match self {
             Self::Memory(memory) => {

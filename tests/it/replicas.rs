@@ -151,6 +151,37 @@ async fn r8_a_burst_over_several_replicas_makes_room_once_for_each() {
 }
 
 #[tokio::test]
+async fn r8_whom_another_replica_deleted_takes_no_room_any_more() {
+    let it = Replicas::start(Server::shared(), 2).await;
+    assert_eq!(it.all[0].register("x").await.admission(), "evicted");
+    for n in 0..5 {
+        assert_eq!(it.all[1].register(&format!("y{n}")).await.admission(), "evicted");
+    }
+    assert!(!it.sim.users().contains(&"x".to_owned()));
+    assert_eq!(it.all[0].register("z").await.admission(), "evicted");
+    assert_eq!(it.sim.deletions(), 7);
+    assert_eq!(it.sim.users().len(), FIVE.len());
+    // Registered anew by another, whom this one saw go.
+    assert_eq!(it.all[1].register("x").await.admission(), "evicted");
+    assert_eq!(it.all[0].register("zz").await.admission(), "evicted");
+    it.are_consistent().await;
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn r8_a_reply_that_was_kept_keeps_nobody_from_their_turn() {
+    let it = Replicas::start(Server::shared(), 2).await;
+    let slow = FaultKind::DelayAfter(Duration::from_millis(500));
+    it.sim.inject(Fault::new(FaultCall::Register, slow));
+    let gone = it.all[0].send("new");
+    patiently(it.sim.wait_for(|sim| sim.count(CallKind::Register) == 1)).await;
+    gone.abort();
+    assert_eq!(it.all[0].register("new").await.admission(), "evicted; replayed");
+    assert_eq!(it.all[1].register("other").await.admission(), "evicted");
+    it.stop().await;
+}
+
+#[tokio::test]
 async fn r8_a_replica_killed_at_any_step_costs_nobody_twice() {
     // The call that it waits for when it dies: the list, the deletion, the list that confirms it, the registration.
     let steps = [

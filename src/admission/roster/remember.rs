@@ -34,7 +34,36 @@ impl Roster {
         self.keep_own();
     }
 
+    /// The registry has our registration of this user.
+    pub fn written(&mut self, id: &UserId) {
+        if let Some(user) = self.registered.get_mut(id) {
+            user.is_written = true;
+        }
+    }
+
+    /// What is known of a user, as far as the registry told.
+    pub fn known(&self, id: &UserId) -> Option<&Known> {
+        self.people.get(id)
+    }
+
+    /// Whom other replicas registered since we saw them go is there again. `clock` is `now` on the wall.
+    pub fn welcome_back(&mut self, now: Instant, clock: Millis) {
+        let people = &self.people;
+        let is_back = |id: &UserId, gone: &Instant| {
+            let registered = people.get(id).and_then(|known| known.registered);
+            registered.is_some_and(|(at, _)| clock.since(at) < now.saturating_duration_since(*gone))
+        };
+        self.removed.retain(|id, gone| !is_back(id, gone));
+        self.doomed.retain(|id, gone| !is_back(id, gone));
+    }
+
+    /// What we did and the registry was not told of. Whom it was told of and does not know any more, another replica
+    /// deleted.
     fn keep_own(&mut self) {
+        let people = &self.people;
+        let is_known = |id: &UserId| people.get(id).is_some_and(|known| known.registered.is_some());
+        self.registered
+            .retain(|id, user| !user.is_written || is_known(id));
         for (id, user) in &self.registered {
             let own = known_from(user.clock);
             let (known, _) = self.people.entry(id, own);
@@ -120,7 +149,13 @@ impl Roster {
             is_recent && missing.until.saturating_duration_since(missing.since) >= settle
         };
         let vanished = self.missing.extract_if(has_vanished);
-        let vanished: Vec<UserId> = vanished.map(|(id, _)| id).collect();
+        // Protected by hand is the id, whoever has it, or will.
+        let people = &self.people;
+        let is_protected = |id: &UserId| people.get(id).is_some_and(|known| known.protected);
+        let vanished: Vec<UserId> = vanished
+            .map(|(id, _)| id)
+            .filter(|id| !is_protected(id))
+            .collect();
         for id in &vanished {
             self.people.remove(id);
         }

@@ -127,7 +127,14 @@ impl Sessions {
     /// A new connection, if the database is not known to be down. If it cannot be had, it is known from then on.
     pub(super) async fn connect(&self) -> Result<PgConnection> {
         self.ready().await?;
-        self.dial().await.map_err(|error| self.down(&error))
+        self.dial().await.map_err(|error| {
+            if has_no_room(&error) {
+                // It is there, and serves those who are in.
+                self.told(&error)
+            } else {
+                self.down(&error)
+            }
+        })
     }
 
     async fn dial(&self) -> sqlx::Result<PgConnection> {
@@ -212,4 +219,10 @@ impl Lent<'_> {
             Err(error) => Err(self.sessions.told(&error)),
         }
     }
+}
+
+/// Too many connections, or no memory or disk for more (SQLSTATE class 53).
+fn has_no_room(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("53"))
 }

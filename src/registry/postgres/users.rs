@@ -174,8 +174,11 @@ impl Postgres {
             let forgetting = limited(async {
                 let (mut change, version) = change(&mut lent.session, tenant).await?;
                 sqlx::query(
-                    "WITH gone AS (DELETE FROM snaptrade_sidecar.users WHERE tenant = $1 AND id = ANY($2) \
-                     RETURNING id), disconnected AS (DELETE FROM snaptrade_sidecar.connections \
+                    "WITH kept AS (UPDATE snaptrade_sidecar.users SET registered = NULL, source = NULL, \
+                     last_active = NULL, calls = 0, working = NULL, broken = NULL, version = $3 \
+                     WHERE tenant = $1 AND id = ANY($2) AND protected), \
+                     gone AS (DELETE FROM snaptrade_sidecar.users WHERE tenant = $1 AND id = ANY($2) \
+                     AND NOT protected RETURNING id), disconnected AS (DELETE FROM snaptrade_sidecar.connections \
                      WHERE tenant = $1 AND user_id = ANY($2)) \
                      INSERT INTO snaptrade_sidecar.departed (tenant, id, version) SELECT $1, id, $3 FROM gone \
                      ON CONFLICT (tenant, id) DO UPDATE SET version = excluded.version",

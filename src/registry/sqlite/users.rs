@@ -178,9 +178,13 @@ impl Sqlite {
                 let (mut change, version) = self.change(tenant).await?;
                 for statement in [
                     "INSERT INTO departed (tenant, id, version) SELECT $1, id, $3 FROM users \
-                     WHERE tenant = $1 AND id IN (SELECT value FROM json_each($2)) \
+                     WHERE tenant = $1 AND id IN (SELECT value FROM json_each($2)) AND NOT protected \
                      ON CONFLICT DO UPDATE SET version = excluded.version",
-                    "DELETE FROM users WHERE tenant = $1 AND id IN (SELECT value FROM json_each($2))",
+                    "DELETE FROM users \
+                     WHERE tenant = $1 AND id IN (SELECT value FROM json_each($2)) AND NOT protected",
+                    "UPDATE users SET registered = NULL, source = NULL, last_active = NULL, calls = 0, \
+                     working = NULL, broken = NULL, version = $3 \
+                     WHERE tenant = $1 AND id IN (SELECT value FROM json_each($2))",
                     "DELETE FROM connections WHERE tenant = $1 AND user_id IN (SELECT value FROM json_each($2))",
                 ] {
                     sqlx::query(statement)

@@ -12,6 +12,7 @@ promises!(
     a_user_is_known_from_its_first_sight,
     a_registration_makes_a_new_user,
     who_is_gone_is_forgotten,
+    protection_outlives_the_user,
     calls_add_up,
     connections_are_counted,
     protection_is_of_an_id,
@@ -88,7 +89,6 @@ async fn a_registration_makes_a_new_user(registry: &Registry) {
 
 async fn who_is_gone_is_forgotten(registry: &Registry) {
     registry.seen(T, &users(&["a", "b"]), Millis(1)).await.unwrap();
-    registry.protect(T, &user("a"), true, Millis(1)).await.unwrap();
     let added = ConnectionEvent::Added;
     registry
         .connection(T, &user("a"), "c", added, Millis(2))
@@ -98,6 +98,26 @@ async fn who_is_gone_is_forgotten(registry: &Registry) {
     assert_eq!(known(registry).await, BTreeMap::from([(user("b"), seen_at(1))]));
     registry.seen(T, &users(&["a"]), Millis(3)).await.unwrap();
     assert_eq!(known(registry).await[&user("a")], seen_at(3));
+}
+
+async fn protection_outlives_the_user(registry: &Registry) {
+    registry.seen(T, &users(&["a"]), Millis(1)).await.unwrap();
+    registry.protect(T, &user("a"), true, Millis(1)).await.unwrap();
+    registry
+        .registered(T, &user("a"), Millis(2), Source::Own)
+        .await
+        .unwrap();
+    registry.active(&[active("a", 3, 1)]).await.unwrap();
+    let before = registry.changes(T, None).await.unwrap().version;
+    registry.gone(T, &users(&["a"])).await.unwrap();
+    let left = known(registry).await[&user("a")];
+    assert!(left.protected);
+    assert_eq!((left.registered, left.last_active, left.calls), (None, None, 0));
+    let changes = registry.changes(T, Some(before)).await.unwrap();
+    assert_eq!(changes.users, [(user("a"), left)]);
+    registry.protect(T, &user("a"), false, Millis(4)).await.unwrap();
+    registry.gone(T, &users(&["a"])).await.unwrap();
+    assert_eq!(known(registry).await, BTreeMap::new());
 }
 
 async fn calls_add_up(registry: &Registry) {
