@@ -223,6 +223,6 @@ impl Lent<'_> {
 
 /// Too many connections, or no memory or disk for more (SQLSTATE class 53).
 fn has_no_room(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code.starts_with("53"))
+    let told = error.as_database_error();
+    told.is_some_and(|told| told.code().is_some_and(|code| code.starts_with("53")))
 }
