@@ -9,7 +9,7 @@ mod evict;
 pub mod fuse;
 pub mod known;
 mod order;
-mod people;
+pub(crate) mod people;
 pub mod policy;
 pub mod roster;
 #[cfg(test)]

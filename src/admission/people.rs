@@ -9,7 +9,7 @@ use super::known::Known;
 use crate::types::UserId;
 
 #[derive(Debug, Default)]
-pub(super) struct People {
+pub(crate) struct People {
     users: Vec<(UserId, Known)>,
     /// Places in `users`, by the hash of the id there. Ids are callers' choices, so that the hash is keyed.
     index: HashTable<u32>,
@@ -18,7 +18,7 @@ pub(super) struct People {
 
 impl People {
     /// Of an id that is there twice, the first counts.
-    pub(super) fn new(mut users: Vec<(UserId, Known)>) -> Self {
+    pub(crate) fn new(mut users: Vec<(UserId, Known)>) -> Self {
         // More than an index can tell apart is more than any key has.
         users.truncate(u32::MAX as usize);
         let mut people = Self {
@@ -39,16 +39,16 @@ impl People {
         people
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.users.len()
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = &UserId> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &UserId> {
         self.users.iter().map(|(id, _)| id)
     }
 
     /// Where this user is, until one is removed.
-    pub(super) fn place(&self, id: &UserId) -> Option<usize> {
+    pub(crate) fn place(&self, id: &UserId) -> Option<usize> {
         let is_it = |place: &u32| self.users[*place as usize].0 == *id;
         self.index
             .find(self.hasher.hash_one(id), is_it)
@@ -56,7 +56,7 @@ impl People {
     }
 
     /// The same, where it may be expected: to compare one id takes less time than to look it up.
-    pub(super) fn place_near(&self, id: &UserId, hints: &[u32]) -> Option<usize> {
+    pub(crate) fn place_near(&self, id: &UserId, hints: &[u32]) -> Option<usize> {
         let is_it = |hint: &&u32| {
             self.users
                 .get(**hint as usize)
@@ -68,16 +68,25 @@ impl People {
         }
     }
 
-    pub(super) fn get(&self, id: &UserId) -> Option<&Known> {
+    pub(crate) fn get(&self, id: &UserId) -> Option<&Known> {
         self.place(id).map(|place| &self.users[place].1)
     }
 
-    pub(super) fn at(&self, place: usize) -> &(UserId, Known) {
+    pub(crate) fn get_mut(&mut self, id: &UserId) -> Option<&mut Known> {
+        self.place(id).map(|place| &mut self.users[place].1)
+    }
+
+    /// Everybody, in no order.
+    pub(crate) fn all(&self) -> &[(UserId, Known)] {
+        &self.users
+    }
+
+    pub(crate) fn at(&self, place: usize) -> &(UserId, Known) {
         &self.users[place]
     }
 
     /// Makes room for so many in all, so that what is there is not moved time and again.
-    pub(super) fn reserve(&mut self, users: usize) {
+    pub(crate) fn reserve(&mut self, users: usize) {
         let more = users.saturating_sub(self.users.len());
         self.users.reserve(more);
         let (users, hasher) = (&self.users, &self.hasher);
@@ -86,7 +95,7 @@ impl People {
     }
 
     /// Adds a user that is not there, and says where it is.
-    pub(super) fn add(&mut self, id: &UserId, known: Known) -> usize {
+    pub(crate) fn add(&mut self, id: &UserId, known: Known) -> usize {
         self.users.push((id.clone(), known));
         let place = self.users.len() - 1;
         self.enter(place);
@@ -94,13 +103,13 @@ impl People {
     }
 
     /// What is known of this user, which is `else_known` if nothing was; and whether something was.
-    pub(super) fn entry(&mut self, id: &UserId, else_known: Known) -> (&mut Known, bool) {
+    pub(crate) fn entry(&mut self, id: &UserId, else_known: Known) -> (&mut Known, bool) {
         let found = self.place(id);
         let place = found.unwrap_or_else(|| self.add(id, else_known));
         (&mut self.users[place].1, found.is_some())
     }
 
-    pub(super) fn remove(&mut self, id: &UserId) {
+    pub(crate) fn remove(&mut self, id: &UserId) {
         let Some(place) = self.place(id) else { return };
         let last = self.users.len() - 1;
         self.leave(place);

@@ -1,16 +1,19 @@
 //! Nothing on disk.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Activity, Changes, ConnectionEvent, Entry, EntryId, Event, OpenIntent, Recorded, Version};
 use crate::admission::known::{Connections, Known, Source};
+use crate::admission::people::People;
 use crate::types::{Millis, UserId};
 
 /// Entries that are kept; beyond them the oldest that are no open intents go.
 const ENTRIES_MAX: usize = 10_000;
 /// Deletions of a tenant that are kept for the fuse, which counts no more.
 const DELETIONS_MAX: usize = 100_000;
+/// Changes of a tenant's users that are told one by one; who asks for more gets all users.
+const CHANGES_MAX: usize = 10_000;
 /// Webhook ids that are kept.
 const WEBHOOKS_MAX: usize = 10_000;
 
@@ -29,7 +32,9 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Tenant {
-    users: HashMap<UserId, Known>,
+    users: People,
+    /// Who changed lately, by the version from then on.
+    log: VecDeque<(i64, UserId)>,
     /// Whether each works.
     connections: HashMap<UserId, HashMap<String, bool>>,
     paused: bool,
@@ -51,25 +56,42 @@ impl Memory {
         let Some(tenant) = state.tenants.get(tenant) else {
             return Vec::new();
         };
-        tenant
-            .users
-            .iter()
-            .map(|(user, known)| (user.clone(), *known))
-            .collect()
+        tenant.users.all().to_vec()
     }
 
-    /// All or nothing: to copy users costs little where they are.
     pub(super) fn user(&self, tenant: &str, user: &UserId) -> Option<Known> {
         self.state().tenants.get(tenant)?.users.get(user).copied()
     }
 
     pub(super) fn changes(&self, tenant: &str, since: Option<Version>) -> Changes {
-        let version = Version(self.state().tenant(tenant).version);
-        let is_whole = since != Some(version);
+        let mut state = self.state();
+        let tenant = state.tenant(tenant);
+        let version = Version(tenant.version);
+        let reaches_back = |since: &Version| {
+            let oldest = tenant.log.front().map_or(version.0, |(first, _)| first - 1);
+            (oldest..=version.0).contains(&since.0)
+        };
+        let Some(since) = since.filter(reaches_back) else {
+            return Changes {
+                is_whole: true,
+                users: tenant.users.all().to_vec(),
+                gone: Vec::new(),
+                version,
+            };
+        };
+        let changed = tenant.log.iter().rev().take_while(|(at, _)| *at > since.0);
+        let changed: HashSet<&UserId> = changed.map(|(_, user)| user).collect();
+        let (mut users, mut gone) = (Vec::new(), Vec::new());
+        for user in changed {
+            match tenant.users.get(user) {
+                Some(known) => users.push((user.clone(), *known)),
+                None => gone.push(user.clone()),
+            }
+        }
         Changes {
-            is_whole,
-            users: if is_whole { self.users(tenant) } else { Vec::new() },
-            gone: Vec::new(),
+            is_whole: false,
+            users,
+            gone,
             version,
         }
     }
@@ -77,30 +99,35 @@ impl Memory {
     pub(super) fn seen(&self, tenant: &str, users: &[UserId], at: Millis) {
         let mut state = self.state();
         let tenant = state.tenant(tenant);
+        // Nothing is moved time and again while a first list comes in.
+        if tenant.users.len() == 0 {
+            tenant.users.reserve(users.len());
+        }
         for user in users {
-            if !tenant.users.contains_key(user) {
-                tenant.users.insert(user.clone(), first_seen(at));
-                tenant.version += 1;
+            if tenant.users.place(user).is_none() {
+                tenant.users.add(user, first_seen(at));
+                tenant.log(user);
             }
         }
     }
 
     pub(super) fn registered(&self, tenant: &str, user: &UserId, at: Millis, source: Source) {
         let mut state = self.state();
-        let tenant = state.changed(tenant);
-        let known = Known {
+        let tenant = state.tenant(tenant);
+        let (known, _) = tenant.users.entry(user, Known::default());
+        *known = Known {
             registered: Some((at, source)),
             // Protected by hand is the id, which may be registered anew.
-            protected: tenant.users.get(user).is_some_and(|known| known.protected),
+            protected: known.protected,
             ..first_seen(at)
         };
         tenant.connections.remove(user);
-        tenant.users.insert(user.clone(), known);
+        tenant.log(user);
     }
 
     pub(super) fn gone(&self, tenant: &str, users: &[UserId]) {
         let mut state = self.state();
-        let tenant = state.changed(tenant);
+        let tenant = state.tenant(tenant);
         for user in users {
             tenant.connections.remove(user);
             match tenant.users.get_mut(user) {
@@ -110,19 +137,21 @@ impl Memory {
                         ..first_seen(known.first_seen)
                     };
                 }
-                _ => {
-                    tenant.users.remove(user);
-                }
+                Some(_) => tenant.users.remove(user),
+                None => continue,
             }
+            tenant.log(user);
         }
     }
 
     pub(super) fn active(&self, batch: &[Activity]) {
         let mut state = self.state();
         for activity in batch {
-            if let Some(known) = state.changed(&activity.tenant).users.get_mut(&activity.user) {
+            let tenant = state.tenant(&activity.tenant);
+            if let Some(known) = tenant.users.get_mut(&activity.user) {
                 known.calls += activity.calls;
                 known.last_active = known.last_active.max(Some(activity.last));
+                tenant.log(&activity.user);
             }
         }
     }
@@ -136,7 +165,7 @@ impl Memory {
         _at: Millis,
     ) {
         let mut state = self.state();
-        let tenant = state.changed(tenant);
+        let tenant = state.tenant(tenant);
         let Some(known) = tenant.users.get_mut(user) else {
             return;
         };
@@ -154,12 +183,14 @@ impl Memory {
             working: count(true),
             broken: count(false),
         });
+        tenant.log(user);
     }
 
     pub(super) fn protect(&self, tenant: &str, user: &UserId, protected: bool, at: Millis) {
         let mut state = self.state();
-        let known = state.changed(tenant).users.entry(user.clone());
-        known.or_insert_with(|| first_seen(at)).protected = protected;
+        let tenant = state.tenant(tenant);
+        tenant.users.entry(user, first_seen(at)).0.protected = protected;
+        tenant.log(user);
     }
 
     pub(super) fn pause(&self, tenant: &str, paused: bool) {
@@ -274,12 +305,16 @@ impl State {
     fn tenant(&mut self, name: &str) -> &mut Tenant {
         self.tenants.entry(name.to_owned()).or_default()
     }
+}
 
-    /// A tenant whose users change.
-    fn changed(&mut self, name: &str) -> &mut Tenant {
-        let tenant = self.tenant(name);
-        tenant.version += 1;
-        tenant
+impl Tenant {
+    /// This user changed.
+    fn log(&mut self, user: &UserId) {
+        self.version += 1;
+        self.log.push_back((self.version, user.clone()));
+        if self.log.len() > CHANGES_MAX {
+            self.log.pop_front();
+        }
     }
 }
 
