@@ -14,6 +14,7 @@ pub(super) struct Summary {
     version: String,
     uptime_seconds: u64,
     upstream: String,
+    registry: String,
     tenants: Vec<Tenant>,
     problems: Vec<String>,
 }
@@ -44,11 +45,12 @@ pub(super) fn status(summary: &Summary) -> String {
     ];
     let rows: Vec<Vec<String>> = summary.tenants.iter().map(tenant).collect();
     let mut text = format!(
-        "{}: version {}, up {}, upstream {}\n{}",
+        "{}: version {}, up {}, upstream {}, registry {}\n{}",
         shown(&summary.status),
         shown(&summary.version),
         uptime(summary.uptime_seconds),
         shown(&summary.upstream),
+        shown(&summary.registry),
         table(&head, &rows)
     );
     for problem in &summary.problems {

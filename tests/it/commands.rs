@@ -64,7 +64,7 @@ async fn r13_check_prints_what_is_in_effect_and_no_secret() {
     assert_eq!(
         ended.err,
         format!(
-            "warning: {exposed} holds a secret and every user of this machine can read it; chmod o-r {exposed}\n\
+            "warning: {exposed} holds a secret (SNAPTRADE_SIDECAR__TENANTS__OTHER__CONSUMER_KEY) and every user of this machine can read it; chmod o-r {exposed}\n\
              the configuration is valid: 2 tenants\n"
         )
     );

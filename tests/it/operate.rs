@@ -50,6 +50,7 @@ async fn status_tells_how_every_tenant_stands() {
     let lines: Vec<&str> = told(&ended).lines().collect();
     let version = concat!("ok: version ", env!("CARGO_PKG_VERSION"), ", up ");
     assert!(lines[0].starts_with(version), "{lines:?}");
+    assert!(lines[0].ends_with(", registry memory:"), "{lines:?}");
     assert_eq!(
         &lines[1..],
         [
@@ -60,6 +61,7 @@ async fn status_tells_how_every_tenant_stands() {
     let ended = operate(&it, &["status", "--json", "--tenant", "default"]).await;
     let summary: Value = serde_json::from_str(told(&ended)).unwrap();
     assert_eq!(summary["tenants"][0]["evictions"], 1);
+    assert_eq!(summary["registry"], "memory:");
     let ended = operate(&it, &["status", "--tenant", "nobody"]).await;
     assert!(refused(&ended).contains("The tenants are: default."), "{ended:?}");
     assert_eq!(it.stop().await.code, Some(0));
