@@ -45,7 +45,10 @@ impl Sqlite {
 
     /// Notes whether it worked, and puts what did not into words.
     fn done<T>(&self, result: sqlx::Result<T>) -> Result<T> {
-        self.works.store(result.is_ok(), Ordering::Relaxed);
+        let worked = self.works.swap(result.is_ok(), Ordering::Relaxed);
+        if result.is_ok() && !worked {
+            tracing::info!("the registry {} works again", self.path.display());
+        }
         result.map_err(|error| failure::told(&self.path, &error))
     }
 }

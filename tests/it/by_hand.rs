@@ -10,6 +10,8 @@ use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall};
 use crate::harness::{FIVE, Reply, options, patiently};
 use crate::program::{Sidecar, simulator};
 
+mod told;
+
 /// What lasts no longer than the process says so.
 const FORGOTTEN: &str = "until this sidecar restarts, since registry.url is memory:";
 pub(crate) const TOKEN: &str = "open-sesame-of-16";
@@ -182,34 +184,6 @@ async fn r5_who_is_protected_by_hand_stays_until_unprotected() {
             line("intent", "-", "a"),
             line("outcome", "evicted", "a"),
         ]
-    );
-    assert_eq!(it.stop().await.code, Some(0));
-}
-
-#[tokio::test]
-async fn protecting_who_is_not_listed_says_so_and_a_registry_that_lasts_needs_no_note() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", folder.path().join("registry.db").display());
-    let it = before(&FIVE, &[("registry.url", &url)]).await;
-    assert_eq!(
-        done(&it, "users/nobody/protect").await["note"],
-        "SnapTrade does not list this user now: check the id"
-    );
-    for call in ["users/a/protect", "users/a/unprotect", "pause", "resume"] {
-        assert_eq!(done(&it, call).await.get("note"), None, "{call}");
-    }
-    assert_eq!(ask(&it, Method::GET, "/", None).await.json()["registry"], url);
-    assert_eq!(it.stop().await.code, Some(0));
-}
-
-#[tokio::test]
-async fn not_evictable_is_told_as_that() {
-    let it = before(&FIVE, &[("tenants.default.eviction.evictable", "b*")]).await;
-    let (status, _, detail) = refused(&it, "users/a/evict").await;
-    assert_eq!(status, 409);
-    assert!(
-        detail.contains("no pattern of eviction.evictable matches it"),
-        "{detail}"
     );
     assert_eq!(it.stop().await.code, Some(0));
 }

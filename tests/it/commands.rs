@@ -289,3 +289,10 @@ async fn a_command_that_there_is_not_says_which_there_are() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_option_before_the_command_is_told_where_it_belongs() {
+    let ended = run(&["--config", "a.toml", "status"], &[]).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.err.contains("options stand after the command"), "{ended:?}");
+}
