@@ -163,7 +163,7 @@ pub fn main() -> ExitCode {
 /// Adds where options belong, where that is all that is wrong.
 fn with_a_tip(mut error: clap::Error) -> clap::Error {
     if error.kind() == ErrorKind::ArgumentConflict {
-        let tip = "options stand after the command: snaptrade-sidecar status --config FILE";
+        let tip = "options stand after the command: snaptrade-sidecar COMMAND --config FILE";
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error

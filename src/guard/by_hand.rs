@@ -189,18 +189,7 @@ impl Guard {
             return Err(Unable::Busy);
         }
         self.list_into(roster).await?;
-        let ranking = self.terms().policy.ranking(&roster.candidates(now()), now());
-        let Some(ranked) = ranking.iter().find(|ranked| ranked.user == *user) else {
-            return Err(Unable::NotListed);
-        };
-        if let Verdict::Protected(protection) = ranked.verdict
-            && protection.binds_operators()
-        {
-            let pattern = (protection == Protection::Pattern)
-                .then(|| self.terms().policy.protect.matching(user.as_str()))
-                .flatten();
-            return Err(Unable::Protected(protection, pattern.map(str::to_owned)));
-        }
+        self.may_go(user, roster)?;
         let tenant = self.tenant();
         tracing::info!(
             tenant,
@@ -245,6 +234,23 @@ impl Guard {
             Note::EvictionUnsettled(_) => Ok(ByHand::Unsettled),
             _ => Err(Unable::Refused),
         }
+    }
+
+    /// Whether an operator may have this user deleted.
+    fn may_go(&self, user: &UserId, roster: &Roster) -> Result<(), Unable> {
+        let ranking = self.terms().policy.ranking(&roster.candidates(now()), now());
+        let Some(ranked) = ranking.iter().find(|ranked| ranked.user == *user) else {
+            return Err(Unable::NotListed);
+        };
+        if let Verdict::Protected(protection) = ranked.verdict
+            && protection.binds_operators()
+        {
+            let pattern = (protection == Protection::Pattern)
+                .then(|| self.terms().policy.protect.matching(user.as_str()))
+                .flatten();
+            return Err(Unable::Protected(protection, pattern.map(str::to_owned)));
+        }
+        Ok(())
     }
 
     async fn await_gone(&self, user: &UserId, since: Instant, roster: &mut Roster) -> Note {

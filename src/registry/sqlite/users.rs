@@ -132,7 +132,7 @@ impl Sqlite {
                 change.commit().await
             };
             let noted = noting.await;
-            self.done(noted)?;
+            self.written(noted)?;
         }
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Sqlite {
             change.commit().await
         };
         let noted = noting.await;
-        self.done(noted)
+        self.written(noted)
     }
 
     pub(in crate::registry) async fn gone(&self, tenant: &str, users: &[UserId]) -> Result<()> {
@@ -198,7 +198,7 @@ impl Sqlite {
                 change.commit().await
             };
             let forgotten = forgetting.await;
-            self.done(forgotten)?;
+            self.written(forgotten)?;
         }
         Ok(())
     }
@@ -223,7 +223,7 @@ impl Sqlite {
                 change.commit().await
             };
             let noted = noting.await;
-            self.done(noted)?;
+            self.written(noted)?;
         }
         Ok(())
     }
@@ -269,7 +269,7 @@ impl Sqlite {
             change.commit().await
         };
         let noted = noting.await;
-        self.done(noted)
+        self.written(noted)
     }
 
     pub(in crate::registry) async fn protect(
@@ -295,7 +295,7 @@ impl Sqlite {
             change.commit().await
         };
         let noted = noting.await;
-        self.done(noted)
+        self.written(noted)
     }
 
     pub(in crate::registry) async fn pause(&self, tenant: &str, paused: bool) -> Result<()> {
@@ -304,7 +304,7 @@ impl Sqlite {
              ON CONFLICT DO UPDATE SET paused = excluded.paused",
         );
         let paused = pausing.bind(tenant).bind(paused).execute(&self.writer).await;
-        self.done(paused).map(drop)
+        self.written(paused).map(drop)
     }
 
     pub(in crate::registry) async fn is_paused(&self, tenant: &str) -> Result<bool> {

@@ -4,7 +4,7 @@ use http::Method;
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::{act, ask, before, done, refused};
+use super::{act, ask, before, done, read, refused};
 use crate::harness::FIVE;
 
 #[tokio::test]
@@ -48,6 +48,8 @@ async fn r14_a_file_that_works_again_says_so_once() {
         .await
         .unwrap();
     assert_eq!(act(&it, "pause").await.status, 503);
+    // It can be read, and that is not enough.
+    assert_eq!(read(&it, "users").await["paused"], false);
     sqlx::raw_sql("ROLLBACK")
         .execute(&mut another_program)
         .await
@@ -56,7 +58,7 @@ async fn r14_a_file_that_works_again_says_so_once() {
     done(&it, "resume").await;
     let ended = it.stop().await;
     let said = format!("the registry {} works again", path.display());
-    assert!(!ended.logged(&said).is_empty(), "{}", ended.err);
+    assert_eq!(ended.logged(&said).len(), 1, "{}", ended.err);
 }
 
 #[tokio::test]
