@@ -291,6 +291,7 @@ impl App {
         ops::router(Ops {
             config: self.config.ops.clone(),
             upstream: self.config.proxy.upstream.to_string(),
+            registry: self.config.registry.home.to_string(),
             health: Arc::clone(&self.health),
             metrics: Arc::clone(&self.metrics),
             tenants: self.guards.clone(),

@@ -73,6 +73,13 @@ impl Patterns {
         self.match_all || self.set.is_match(id) || self.sources.iter().any(|source| source == id)
     }
 
+    /// The first pattern that an id matches.
+    pub fn matching(&self, id: &str) -> Option<&str> {
+        let is_by = |at: usize, source: &str| source == id || self.set.matches(id).contains(&at);
+        let mut sources = self.sources.iter().enumerate();
+        sources.find_map(|(at, source)| is_by(at, source).then_some(source.as_str()))
+    }
+
     /// The patterns as they were written.
     pub fn sources(&self) -> &[String] {
         &self.sources

@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::dotenv::{exposed, parse_env_file, under_env};
@@ -134,7 +135,7 @@ impl fmt::Display for Failure {
 
 /// Runs the program. The arguments and the environment are read here and nowhere else.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| with_a_tip(error).exit());
     let result = match cli.command.unwrap_or(Command::Serve(cli.settings)) {
         Command::Serve(settings) => serve::run(&settings),
         Command::Demo(demo) => demo::run(&demo),
@@ -157,6 +158,15 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Adds where options belong, where that is all that is wrong.
+fn with_a_tip(mut error: clap::Error) -> clap::Error {
+    if error.kind() == ErrorKind::ArgumentConflict {
+        let tip = "options stand after the command: snaptrade-sidecar COMMAND --config FILE";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 impl Settings {

@@ -24,6 +24,7 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
             drop(log.lock().map(|mut log| log.take()));
         })?;
         let (upstream, tenants) = (loaded.config.proxy.upstream.to_string(), tenants(&loaded.config));
+        let registry = loaded.config.registry.home.to_string();
         let app = App::build(loaded.config)
             .await
             .map_err(|error| Failure::new(&error))?;
@@ -33,6 +34,7 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
             ops = format!("http://{}", app.ops_addr()),
             webhooks = app.webhooks_addr().map(|addr| format!("http://{addr}{PATH}")),
             upstream,
+            registry,
             tenants,
             "snaptrade-sidecar is ready"
         );

@@ -14,6 +14,7 @@ pub(super) struct Summary {
     version: String,
     uptime_seconds: u64,
     upstream: String,
+    registry: String,
     tenants: Vec<Tenant>,
     problems: Vec<String>,
 }
@@ -44,11 +45,12 @@ pub(super) fn status(summary: &Summary) -> String {
     ];
     let rows: Vec<Vec<String>> = summary.tenants.iter().map(tenant).collect();
     let mut text = format!(
-        "{}: version {}, up {}, upstream {}\n{}",
+        "{}: version {}, up {}, upstream {}, registry {}\n{}",
         shown(&summary.status),
         shown(&summary.version),
         uptime(summary.uptime_seconds),
         shown(&summary.upstream),
+        shown(&summary.registry),
         table(&head, &rows)
     );
     for problem in &summary.problems {
@@ -138,7 +140,11 @@ pub(super) fn evictions(answer: &Evictions) -> String {
         "id", "at", "event", "outcome", "user", "newcomer", "users", "reason",
     ];
     let rows: Vec<Vec<String>> = answer.entries.iter().map(entry).collect();
-    let mut text = table(&head, &rows);
+    let mut text = if rows.is_empty() {
+        "nothing\n".to_owned()
+    } else {
+        table(&head, &rows)
+    };
     if let Some(before) = answer.next_before {
         let _ = writeln!(text, "older: --before {before}");
     }
@@ -174,20 +180,30 @@ pub(super) fn evicted(answer: &Evicted) -> String {
 
 pub(super) fn protected(answer: &Protected) -> String {
     let user = shown(&answer.user_id);
-    if answer.protected {
+    let told = if answer.protected {
         format!("{user} is protected: it is not evicted")
     } else {
-        format!("{user} is not protected by hand")
+        format!("done: {user} has no protection by hand")
+    };
+    noted(told, answer.note.as_deref())
+}
+
+/// With what the sidecar has to say beside it.
+fn noted(told: String, note: Option<&str>) -> String {
+    match note {
+        Some(note) => format!("{told}\nnote: {}", sentence(note)),
+        None => told,
     }
 }
 
 pub(super) fn paused(answer: &Paused) -> String {
     let tenant = shown(&answer.tenant);
-    if answer.paused {
+    let told = if answer.paused {
         format!("tenant {tenant} is paused: registrations are forwarded as they come, and nobody is evicted")
     } else {
-        format!("tenant {tenant} is not paused")
-    }
+        format!("done: tenant {tenant} is not paused, and its registrations are managed as its mode says")
+    };
+    noted(told, answer.note.as_deref())
 }
 
 #[cfg(test)]
@@ -277,6 +293,17 @@ id  at                    event   outcome  user  newcomer  users  reason
 older: --before 7
 "
         );
+    }
+
+    #[test]
+    fn an_empty_page_of_the_journal_says_so() {
+        let page = |next_before| Evictions {
+            tenant: "default".to_owned(),
+            entries: Vec::new(),
+            next_before,
+        };
+        assert_eq!(evictions(&page(None)), "nothing\n");
+        assert_eq!(evictions(&page(Some(7))), "nothing\nolder: --before 7\n");
     }
 
     #[test]

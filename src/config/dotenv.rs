@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
-use super::env::{CONSUMER_KEY, is_secret_variable};
+use super::env::is_secret_variable;
 use super::reader;
 
 /// A line of a `.env` file that is not one. Does not quote the line, which may hold a secret.
@@ -67,11 +67,11 @@ pub fn under_env(
 
 /// A warning, if a `.env` file of these pairs holds a secret and can be read by every user of the machine.
 pub fn exposed(path: &Path, pairs: &[(String, String)]) -> Option<String> {
-    let is_secret = |name: &str| name == CONSUMER_KEY || is_secret_variable(name);
-    pairs
+    let names = pairs
         .iter()
-        .any(|(name, value)| is_secret(name) && !value.is_empty())
-        .then(|| reader::exposed(path))?
+        .filter(|(name, value)| !value.is_empty() && is_secret_variable(name, value))
+        .map(|(name, _)| name.clone());
+    reader::exposed(path, &names.collect::<Vec<_>>())
 }
 
 fn pair(line: &str) -> Result<(String, String), &'static str> {
@@ -196,6 +196,8 @@ mod tests {
             (0o644, token, true),
             (0o600, key, false),
             (0o644, "SNAPTRADE_CONSUMER_KEY=", false),
+            (0o644, "SNAPTRADE_SIDECAR__REGISTRY__URL=postgres://u:p@h/d", true),
+            (0o644, "SNAPTRADE_SIDECAR__REGISTRY__URL=sqlite://x.db", false),
             (0o644, "SNAPTRADE_SIDECAR__OPS__TOKEN_FILE=t\nTOKEN=t", false),
         ] {
             std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();

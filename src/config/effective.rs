@@ -5,7 +5,8 @@ use std::fmt::{self, Write as _};
 
 use super::env::DEFAULT_TENANT;
 use super::fault::Place;
-use super::keys::{KEYS, Key, fill};
+use super::home::home;
+use super::keys::{KEYS, Key, fill, find};
 use super::layers::{Layers, Setting};
 use super::value::Value;
 
@@ -23,6 +24,10 @@ const PREAMBLE: &str = "\
 # SNAPTRADE_SIDECAR and name no key. `snaptrade-sidecar check` shows what is in effect, and why.
 ";
 
+/// Of the secrets, the one with a default, and with more in it than a secret.
+const REGISTRY: &str = "registry.url";
+const REGISTRY_FILE: &str = "registry.url_file";
+
 /// Every key in effect as TOML, secrets redacted, with the place of each value that is not the default.
 #[derive(Clone, Debug)]
 pub struct Effective(String);
@@ -37,7 +42,14 @@ impl Effective {
     pub(super) fn of(layers: &Layers) -> Self {
         let entry = |tenant: Option<&str>, key: &'static Key| {
             let setting = layers.get(tenant, key).ok()?;
-            let line = format!("{} = {}", leaf(key), toml(&setting.value, &setting.place));
+            if key.path == REGISTRY && names_file(layers) {
+                return Some(format!("{} = \"\" # overridden by url_file\n", leaf(key)));
+            }
+            let value = match &setting.value {
+                Value::Secret(url) if key.path == REGISTRY => registry(url),
+                value => toml(value, &setting.place),
+            };
+            let line = format!("{} = {value}", leaf(key));
             Some(match origin(&setting) {
                 Some(places) => format!("{line} # {places}\n"),
                 None => line + "\n",
@@ -98,8 +110,27 @@ fn leaf(key: &Key) -> &'static str {
     key.path.rsplit('.').next().unwrap_or(key.path)
 }
 
+/// Whether the registry's URL is in a file of its own, so that its key, which has a default, says nothing.
+fn names_file(layers: &Layers) -> bool {
+    let setting = find(REGISTRY_FILE).and_then(|key| layers.get(None, key).ok());
+    setting.is_some_and(|setting| !setting.value.is_unset())
+}
+
+/// Where the registry is, without a password.
+fn registry(url: &str) -> String {
+    match home(url) {
+        Ok(home) => quoted(&home.to_string()),
+        // Empty, it is unset.
+        Err(_) if url.is_empty() => quoted(url),
+        Err(_) => quoted("[redacted]"),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
 fn toml(value: &Value, place: &Place) -> String {
-    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     match value {
         Value::Text(text) | Value::Span { written: text, .. } => quoted(text),
         // A default stands in the reference for all to see.

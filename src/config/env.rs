@@ -7,6 +7,7 @@ use super::fault::{Fault, Place, Problem};
 use super::keys::{Named, Slot, find, named, nearest_key};
 use super::layers::{Layer, Layers, Setting, is_tenant_name, variable_part};
 use super::origin::OriginPattern;
+use super::reader::is_secret;
 use super::strays::meant_by;
 use super::value::{Item, Kind};
 
@@ -175,12 +176,18 @@ pub(super) fn variable_name(path: &str) -> String {
 }
 
 /// Whether such a variable sets a key that is a secret.
-pub(super) fn is_secret_variable(name: &str) -> bool {
+pub(super) fn is_secret_variable(name: &str, value: &str) -> bool {
+    if name == CONSUMER_KEY {
+        return true;
+    }
     let parts = name.strip_prefix(PREFIX).map(str::to_ascii_lowercase);
     let path = parts
         .as_deref()
         .map(|parts| parts.split("__").collect::<Vec<_>>());
-    path.is_some_and(|path| matches!(named(&path), Named::Key(slot) if matches!(slot.key.kind, Kind::Secret)))
+    path.is_some_and(|path| {
+        matches!(named(&path), Named::Key(slot)
+            if matches!(slot.key.kind, Kind::Secret) && is_secret(slot.key.path, value))
+    })
 }
 
 fn variable(env: &Env, name: &str, faults: &mut Vec<Fault>) -> Option<String> {

@@ -71,6 +71,8 @@ pub fn load(sources: Sources) -> Result<Loaded, Faults> {
     sections::not_itself(&mut reader, proxy.as_ref().map(|proxy| &proxy.upstream), &own);
     hooks::not_itself(&mut reader, webhooks.as_ref(), &own);
     let tenants = tenants::tenants(&mut reader, complete);
+    tenants::forgetful(&mut reader, &tenants, registry.as_ref());
+    reader.warn_of_exposed();
     match (proxy, ops, webhooks, log, registry) {
         (Some(proxy), Some(ops), Some(webhooks), Some(log), Some(registry)) if faults.is_empty() => {
             Ok(Loaded {

@@ -1,13 +1,18 @@
 //! Takes values out of the layers by their keys, and collects what is wrong with them.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::fault::{Fault, Place, Problem};
 use super::file::read_bounded;
+use super::home;
 use super::keys::{fill, find};
 use super::layers::{Layers, Setting};
 use super::value::{Item, Value};
+
+/// Keys that one warning names.
+const KEYS_TOLD_MAX: usize = 5;
 
 pub(super) struct Reader<'a> {
     pub(super) layers: &'a Layers,
@@ -15,6 +20,8 @@ pub(super) struct Reader<'a> {
     pub(super) tenant: Option<&'a str>,
     faults: &'a mut Vec<Fault>,
     warnings: &'a mut Vec<String>,
+    /// Files that others can read, and the keys whose secrets are in them.
+    exposed: BTreeMap<PathBuf, Vec<String>>,
 }
 
 impl<'a> Reader<'a> {
@@ -24,6 +31,7 @@ impl<'a> Reader<'a> {
             tenant: None,
             faults,
             warnings,
+            exposed: BTreeMap::new(),
         }
     }
 
@@ -159,13 +167,13 @@ impl<'a> Reader<'a> {
             ((text, _), "") if text.is_empty() => None,
             ((text, place), "") => {
                 if let Place::File { path, .. } = &place {
-                    self.warn_if_exposed(path);
+                    self.note_if_exposed(path, key, &text);
                 }
                 Some((text.to_string(), place))
             }
             // A default is for where neither form was given.
             ((text, place), path) if text.is_empty() || place == Place::Default => {
-                self.secret_file(file_key, Path::new(path), file_place)
+                self.secret_file(key, file_key, Path::new(path), file_place)
             }
             _ => {
                 let what = format!("is set beside {}", self.path(key));
@@ -176,12 +184,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a secret's file, without the line end that editors and `echo` leave.
-    fn secret_file(&mut self, key: &str, path: &Path, place: Place) -> Option<(String, Place)> {
+    fn secret_file(
+        &mut self,
+        key: &str,
+        file_key: &str,
+        path: &Path,
+        place: Place,
+    ) -> Option<(String, Place)> {
         let problem = match read_bounded(path) {
             Ok(text) => {
                 let secret = text.trim_end_matches(['\r', '\n']);
                 if !secret.is_empty() {
-                    self.warn_if_exposed(path);
+                    self.note_if_exposed(path, key, secret);
                     return Some((secret.to_owned(), place));
                 }
                 Problem::new(format!("{} is empty", path.display()), "write the secret into it")
@@ -191,23 +205,47 @@ impl<'a> Reader<'a> {
                 "give a readable file",
             ),
         };
-        self.fault(key, place, problem);
+        self.fault(file_key, place, problem);
         None
     }
 
-    fn warn_if_exposed(&mut self, path: &Path) {
-        if let Some(warning) = exposed(path) {
-            self.warn(warning);
+    fn note_if_exposed(&mut self, path: &Path, key: &str, secret: &str) {
+        if is_secret(key, secret) && is_readable_by_others(path) {
+            let key = self.path(key);
+            self.exposed.entry(path.to_owned()).or_default().push(key);
+        }
+    }
+
+    /// Warns of the files that hold secrets and can be read by others: of each once, whatever is in it.
+    pub(super) fn warn_of_exposed(&mut self) {
+        for (path, keys) in std::mem::take(&mut self.exposed) {
+            self.warn(exposure(&path, &keys));
         }
     }
 }
 
-/// A warning, if this file, which holds a secret, can be read by every user of the machine.
-pub(super) fn exposed(path: &Path) -> Option<String> {
+/// Whether what this key of a secret says is one: most registries' URLs hold none.
+pub(super) fn is_secret(key: &str, text: &str) -> bool {
+    key != "registry.url" || home::is_secret(text)
+}
+
+/// A warning, if this file, which holds the secrets of `keys`, can be read by every user of the machine.
+pub(super) fn exposed(path: &Path, keys: &[String]) -> Option<String> {
+    (!keys.is_empty() && is_readable_by_others(path)).then(|| exposure(path, keys))
+}
+
+fn exposure(path: &Path, keys: &[String]) -> String {
     let shown = path.display();
-    is_readable_by_others(path).then(|| {
-        format!("{shown} holds a secret and every user of this machine can read it; chmod o-r {shown}")
-    })
+    let told = &keys[..keys.len().min(KEYS_TOLD_MAX)];
+    let more = match keys.len() - told.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let what = if keys.len() == 1 { "a secret" } else { "secrets" };
+    format!(
+        "{shown} holds {what} ({}{more}) and every user of this machine can read it; chmod o-r {shown}",
+        told.join(", ")
+    )
 }
 
 fn mismatch() -> Problem {

@@ -95,9 +95,19 @@ pub(super) fn log(reader: &mut Reader<'_>) -> Option<Log> {
 
 pub(super) fn registry(reader: &mut Reader<'_>) -> Option<Registry> {
     const KEY: &str = "registry.url";
-    let home = match reader.secret(KEY, "registry.url_file") {
+    const FILE_KEY: &str = "registry.url_file";
+    let home = match reader.secret(KEY, FILE_KEY) {
         Some((url, place)) => home(&url)
-            .map_err(|problem| reader.fault(KEY, place, problem))
+            .map_err(|Problem { what, remedy }| {
+                // Of the two, a file that is named is the one that was read.
+                let (file, _) = reader.text(FILE_KEY);
+                if file.is_empty() {
+                    reader.fault(KEY, place, Problem { what, remedy });
+                } else {
+                    let what = format!("the URL in {file} {what}");
+                    reader.fault(FILE_KEY, place, Problem { what, remedy });
+                }
+            })
             .ok(),
         // Unset, or a fault already.
         None => Some(Home::Memory),

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Tenant;
 use super::env::{CLIENT_ID, CONSUMER_KEY, DEFAULT_TENANT, variable_name};
 use super::fault::{Place, Problem};
+use super::home::Home;
 use super::hooks;
+use super::keys::fill;
 use super::layers::variable_part;
 use super::reader::Reader;
+use super::{Registry, Tenant, span};
 use crate::admission::Terms;
 use crate::admission::fuse::Fuse;
 use crate::admission::policy::{Key, Mode, OnListError, Patterns, Policy, UnknownAge};
@@ -16,6 +19,8 @@ use crate::types::{ClientId, ConsumerKey};
 
 /// Shorter, a phrase would be found in errors that are about something else.
 const PHRASE_CHARS_MIN: usize = 5;
+/// For which nobody can be evicted after a start, without a warning.
+const FORGOTTEN_MAX: Duration = Duration::from_hours(1);
 
 /// `complete` says that every source could be read, so that what is missing is missing.
 pub(super) fn tenants(reader: &mut Reader<'_>, complete: bool) -> Vec<Tenant> {
@@ -220,6 +225,33 @@ fn doubts(reader: &mut Reader<'_>, terms: &Terms) {
             reader.path("tenants.*.settle_timeout"),
             reader.path("tenants.*.admission_timeout")
         ));
+    }
+}
+
+/// What is not known protects, and in memory nothing is known after a start.
+pub(super) fn forgetful(reader: &mut Reader<'_>, tenants: &[Tenant], registry: Option<&Registry>) {
+    if registry.is_none_or(|registry| registry.home != Home::Memory) {
+        return;
+    }
+    for tenant in tenants.iter().filter(|tenant| tenant.terms.mode != Mode::Off) {
+        let Policy {
+            min_age,
+            active_within,
+            ..
+        } = tenant.terms.policy;
+        for (key, length) in [
+            ("tenants.*.eviction.min_age", min_age),
+            ("tenants.*.eviction.active_within", active_within),
+        ] {
+            if length > FORGOTTEN_MAX {
+                reader.warn(format!(
+                    "{} is {}, and registry.url is memory:, which forgets everything: for that long after each start \
+                     nobody can be evicted; set registry.url to a file or a database",
+                    fill(key, Some(&tenant.name)),
+                    span::shown(length)
+                ));
+            }
+        }
     }
 }
 

@@ -342,13 +342,15 @@ impl Guard {
         if let Some(until) = until
             && before.is_none_or(|before| before <= now())
         {
-            let (tenant, evictions) = (self.tenant(), self.terms().fuse.evictions);
+            let (tenant, fuse) = (self.tenant(), self.terms().fuse);
+            let (evictions, window_s) = (fuse.evictions, fuse.window.as_secs());
             let closes_in_s = until.since(now()).as_secs();
             tracing::error!(
                 tenant,
                 evictions,
+                window_s,
                 closes_in_s,
-                "the fuse has blown: so many evictions in eviction.fuse.window are allowed, and no more. Registrations are \
+                "the fuse has blown: so many evictions in so long are allowed (eviction.fuse), and no more. Registrations are \
                  forwarded as they come until it closes again"
             );
         }

@@ -33,8 +33,8 @@ pub enum Unable {
     Look(LookError),
     Registry(RegistryError),
     NotListed,
-    /// By pattern or by hand; being young or active does not keep an operator from it.
-    Protected(Protection),
+    /// By pattern, and by which, or by hand; being young or active does not keep an operator from it.
+    Protected(Protection, Option<String>),
     /// Another deletion of this tenant has not settled yet.
     Busy,
     /// SnapTrade refused the deletion.
@@ -49,13 +49,7 @@ impl fmt::Display for Unable {
             Self::Look(error) => write!(f, "the users cannot be listed: {error}"),
             Self::Registry(error) => write!(f, "{error}"),
             Self::NotListed => f.write_str("SnapTrade does not list this user"),
-            Self::Protected(protection) => {
-                write!(
-                    f,
-                    "this user is protected ({}): lift the protection first",
-                    protection.token()
-                )
-            }
+            Self::Protected(protection, pattern) => protected(f, *protection, pattern.as_deref()),
             Self::Busy => {
                 f.write_str("another deletion for this key has not settled yet: try again in a moment")
             }
@@ -64,6 +58,24 @@ impl fmt::Display for Unable {
             }
             Self::Stopping => f.write_str("the sidecar is shutting down"),
         }
+    }
+}
+
+/// By what a user is protected, and how that is lifted.
+fn protected(f: &mut fmt::Formatter<'_>, by: Protection, pattern: Option<&str>) -> fmt::Result {
+    match (by, pattern) {
+        (Protection::Hand, _) => f.write_str("this user is protected by hand: unprotect it first"),
+        (Protection::Pattern, Some(pattern)) => write!(
+            f,
+            "this user is protected by {pattern:?} of eviction.protect: take that pattern out first"
+        ),
+        (Protection::NotEvictable, _) => f.write_str(
+            "this user is protected, since no pattern of eviction.evictable matches it: add one first",
+        ),
+        (Protection::Unlisted, _) => {
+            f.write_str("SnapTrade does not list this user yet: try again in a moment")
+        }
+        _ => write!(f, "this user is protected ({by}): lift the protection first"),
     }
 }
 
@@ -182,22 +194,14 @@ impl Guard {
         self.note_changes(roster);
         self.list_into(roster).await?;
         book.learn(roster).await;
-        let ranking = self.terms().policy.ranking(&roster.candidates(now()), now());
-        let Some(ranked) = ranking.iter().find(|ranked| ranked.user == *user) else {
-            return Err(Unable::NotListed);
-        };
-        if let Verdict::Protected(protection) = ranked.verdict
-            && protection.binds_operators()
-        {
-            return Err(Unable::Protected(protection));
-        }
+        self.may_go(user, roster)?;
         let tenant = self.tenant();
         tracing::info!(
             tenant,
             victim = user.as_str(),
             "evicting by hand: about to delete this user"
         );
-        self.did("evict", Some(user)).await;
+        self.note_by_hand("evict", Some(user)).await;
         if !book.intend(user, "by hand", roster).await {
             let why = "the intent could not be recorded, so that nobody is deleted; the log says why";
             return Err(RegistryError(why.to_owned()).into());
@@ -246,6 +250,23 @@ impl Guard {
         }
     }
 
+    /// Whether an operator may have this user deleted.
+    fn may_go(&self, user: &UserId, roster: &Roster) -> Result<(), Unable> {
+        let ranking = self.terms().policy.ranking(&roster.candidates(now()), now());
+        let Some(ranked) = ranking.iter().find(|ranked| ranked.user == *user) else {
+            return Err(Unable::NotListed);
+        };
+        if let Verdict::Protected(protection) = ranked.verdict
+            && protection.binds_operators()
+        {
+            let pattern = (protection == Protection::Pattern)
+                .then(|| self.terms().policy.protect.matching(user.as_str()))
+                .flatten();
+            return Err(Unable::Protected(protection, pattern.map(str::to_owned)));
+        }
+        Ok(())
+    }
+
     async fn await_gone(&self, user: &UserId, since: Instant, roster: &mut Roster) -> Note {
         let mut pause = PAUSE_MIN;
         loop {
@@ -290,6 +311,10 @@ impl Guard {
     async fn did(&self, what: &str, user: Option<&UserId>) {
         let tenant = self.tenant();
         tracing::info!(tenant, what, user = user.map(UserId::as_str), "done by hand");
+        self.note_by_hand(what, user).await;
+    }
+
+    async fn note_by_hand(&self, what: &str, user: Option<&UserId>) {
         let mut entry = self.entry(Event::Manual);
         entry.outcome = Some(what.to_owned());
         entry.user = user.cloned();

@@ -181,6 +181,11 @@ impl Guard {
         self.means.registry.is_up()
     }
 
+    /// Whether what is remembered survives a restart.
+    pub fn registry_is_durable(&self) -> bool {
+        self.means.registry.is_durable()
+    }
+
     /// Takes in what the registry says.
     pub fn set_paused(&self, paused: bool) {
         if self.paused.swap(paused, Ordering::Relaxed) != paused {

@@ -191,6 +191,7 @@ impl Guard {
     /// Logs and counts what happened, and has the application told.
     pub(super) fn tell(&self, note: &Note, newcomer: &str) {
         let tenant = self.tenant();
+        let for_whom = (!newcomer.is_empty()).then_some(newcomer);
         let outcome = match note {
             Note::TombstonesCount => {
                 tracing::info!(
@@ -204,7 +205,7 @@ impl Guard {
                 tracing::info!(
                     tenant,
                     victim = victim.as_str(),
-                    newcomer,
+                    newcomer = for_whom,
                     "evicted: the user is deleted and no longer listed"
                 );
                 "evicted"
@@ -213,7 +214,7 @@ impl Guard {
                 tracing::warn!(
                     tenant,
                     victim = victim.as_str(),
-                    newcomer,
+                    newcomer = for_whom,
                     "eviction refused: SnapTrade did not accept the deletion"
                 );
                 "refused"
@@ -222,7 +223,7 @@ impl Guard {
                 tracing::warn!(
                     tenant,
                     victim = victim.as_str(),
-                    newcomer,
+                    newcomer = for_whom,
                     "eviction unsettled: the deletion was sent and the user is still listed after settle_timeout; it \
                      may still go, so take it as gone"
                 );
@@ -232,7 +233,7 @@ impl Guard {
                 tracing::info!(
                     tenant,
                     victim = victim.as_str(),
-                    newcomer,
+                    newcomer = for_whom,
                     "eviction withdrawn: no deletion was sent"
                 );
                 "withdrawn"
@@ -241,7 +242,7 @@ impl Guard {
                 tracing::info!(
                     tenant,
                     victim = victim.as_str(),
-                    newcomer,
+                    newcomer = for_whom,
                     why = %why,
                     "would evict this user, if the mode were not observe"
                 );

@@ -56,6 +56,12 @@ impl Desk {
         }
     }
 
+    /// Where notices go, without what may be a secret: the URL's path and query (R13).
+    pub(super) fn host(&self) -> String {
+        let port = self.url.port().map(|port| format!(":{port}"));
+        self.url.host_str().unwrap_or_default().to_owned() + &port.unwrap_or_default()
+    }
+
     /// What is protected here is whole at every moment, so that a panic elsewhere does not spoil it.
     fn queue(&self) -> MutexGuard<'_, VecDeque<Pending>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)

@@ -220,6 +220,7 @@ impl Inner {
 
     async fn attempt(&self, desk: &Desk, pending: Pending, is_last: bool) {
         let (tenant, victim, notice) = (&*desk.tenant, pending.user.as_str(), &pending.id);
+        let host = desk.host();
         match post::post(&self.means.http, desk, &pending).await {
             Ok(status) => {
                 let tries = pending.failures + 1;
@@ -243,6 +244,7 @@ impl Inner {
                     tenant,
                     victim,
                     notice,
+                    host,
                     why,
                     "gave up telling the application of an eviction, because {because}; have it forget this user"
                 );
@@ -258,8 +260,10 @@ impl Inner {
                         tenant,
                         victim,
                         notice,
+                        host,
                         why,
-                        "the application did not take the notice of an eviction; it is tried again for a day"
+                        "the application did not take the notice of an eviction; it is tried again for a day. See to \
+                         it that eviction.notify_url answers"
                     );
                 } else {
                     tracing::debug!(

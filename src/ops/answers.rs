@@ -96,6 +96,9 @@ pub(crate) struct Protected {
     pub(crate) success: bool,
     pub(crate) user_id: String,
     pub(crate) protected: bool,
+    /// What is to be known beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<String>,
 }
 
 /// `POST /api/tenants/{t}/pause` and `/resume`.
@@ -104,4 +107,7 @@ pub(crate) struct Paused {
     pub(crate) success: bool,
     pub(crate) tenant: String,
     pub(crate) paused: bool,
+    /// What is to be known beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<String>,
 }

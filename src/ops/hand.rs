@@ -12,8 +12,8 @@ use super::access::Standing;
 use super::answers::{Evicted, Paused, Protected};
 use super::people::{InPath, answer, in_path, registry_down};
 use super::problem::Problem;
-use super::status::unknown;
-use crate::guard::{ByHand, Unable};
+use super::status::{LIST_AGE_MAX, unknown};
+use crate::guard::{ByHand, Guard, Unable};
 use crate::types::UserId;
 
 /// Seconds until a deletion that is under way has probably settled.
@@ -46,7 +46,7 @@ fn nobody_deleted(unable: &Unable) -> Problem {
         Unable::Look(error) => return unknown(error),
         Unable::Registry(error) => return registry_down("Nobody was deleted", error),
         Unable::NotListed => (StatusCode::NOT_FOUND, "sidecar_user_not_listed"),
-        Unable::Protected(_) => (StatusCode::CONFLICT, "sidecar_user_protected"),
+        Unable::Protected(..) => (StatusCode::CONFLICT, "sidecar_user_protected"),
         Unable::Busy => (StatusCode::CONFLICT, "sidecar_deletion_unsettled"),
         Unable::Refused => (StatusCode::BAD_GATEWAY, "sidecar_deletion_refused"),
         Unable::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "sidecar_shutting_down"),
@@ -87,10 +87,16 @@ async fn set_protected(
         .protect(&UserId::new(&id), protected)
         .await
         .map_err(|error| registry_down("Nothing was changed", &error))?;
+    let notes = if protected {
+        [forgotten(guard), absent(guard, &id).await]
+    } else {
+        [None, None]
+    };
     Ok(answer(Protected {
         success: true,
         user_id: id,
         protected,
+        note: joined(notes),
     }))
 }
 
@@ -126,7 +132,26 @@ async fn set_paused(
         success: true,
         tenant: guard.tenant().to_owned(),
         paused,
+        note: joined([paused.then(|| forgotten(guard)).flatten(), None]),
     }))
+}
+
+/// For how long it holds, if that is not for good.
+fn forgotten(guard: &Guard) -> Option<String> {
+    let lasts = "until this sidecar restarts, since registry.url is memory:";
+    (!guard.registry_is_durable()).then(|| lasts.to_owned())
+}
+
+/// That the user is not there, as far as that can be told: an id may be mistyped.
+async fn absent(guard: &Guard, id: &str) -> Option<String> {
+    let seen = guard.look(LIST_AGE_MAX).await.ok()?;
+    let is_listed = seen.users.iter().any(|user| user.as_str() == id);
+    (!is_listed).then(|| "SnapTrade does not list this user now: check the id".to_owned())
+}
+
+fn joined(notes: [Option<String>; 2]) -> Option<String> {
+    let notes: Vec<String> = notes.into_iter().flatten().collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 #[cfg(test)]
@@ -139,7 +164,11 @@ mod tests {
     fn why_nobody_was_deleted_has_a_status_of_its_own() {
         for (unable, status, code) in [
             (Unable::NotListed, 404, "sidecar_user_not_listed"),
-            (Unable::Protected(Protection::Hand), 409, "sidecar_user_protected"),
+            (
+                Unable::Protected(Protection::Hand, None),
+                409,
+                "sidecar_user_protected",
+            ),
             (Unable::Busy, 409, "sidecar_deletion_unsettled"),
             (Unable::Refused, 502, "sidecar_deletion_refused"),
             (Unable::Stopping, 503, "sidecar_shutting_down"),

@@ -43,6 +43,8 @@ pub struct Ops {
     pub config: config::Ops,
     /// The upstream's origin.
     pub upstream: String,
+    /// Where it remembers, without a password.
+    pub registry: String,
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
     pub tenants: Vec<Arc<Guard>>,

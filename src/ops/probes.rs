@@ -47,6 +47,8 @@ struct Summary<'o> {
     version: &'static str,
     uptime_seconds: u64,
     upstream: &'o str,
+    /// Where it remembers.
+    registry: &'o str,
     tenants: Vec<Tenant<'o>>,
     /// What an operator must look into, in words.
     problems: Vec<String>,
@@ -85,6 +87,7 @@ pub(super) async fn summary(State(ops): State<Arc<Ops>>, uri: Uri) -> Result<Res
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: ops.health.uptime().as_secs(),
         upstream: &ops.upstream,
+        registry: &ops.registry,
         problems: registry
             .into_iter()
             .chain(tenants.iter().flat_map(problems))

@@ -27,6 +27,7 @@ fn ops(token: Option<&str>) -> Ops {
             allowed_origins: vec![OriginPattern::parse("https://*.vercel.app").unwrap()],
         },
         upstream: "https://api.snaptrade.com".to_owned(),
+        registry: "memory:".to_owned(),
         health: Arc::new(health),
         metrics: Arc::new(Metrics::new([("default", 5)])),
         tenants: Vec::new(),

@@ -29,6 +29,8 @@ pub struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
     works: AtomicBool,
+    /// Whether it failed since it last took something.
+    has_failed: AtomicBool,
     /// Locked: the file is ours.
     _owner: File,
 }
@@ -43,9 +45,20 @@ impl Sqlite {
         self.writer.close().await;
     }
 
+    /// As [`Self::done`], of a change. That it works again is said here: a file that is locked or full can still be read.
+    fn written<T>(&self, result: sqlx::Result<T>) -> Result<T> {
+        if result.is_ok() && self.has_failed.swap(false, Ordering::Relaxed) {
+            tracing::info!("the registry {} works again", self.path.display());
+        }
+        self.done(result)
+    }
+
     /// Notes whether it worked, and puts what did not into words.
     fn done<T>(&self, result: sqlx::Result<T>) -> Result<T> {
         self.works.store(result.is_ok(), Ordering::Relaxed);
+        if result.is_err() {
+            self.has_failed.store(true, Ordering::Relaxed);
+        }
         result.map_err(|error| failure::told(&self.path, &error))
     }
 }

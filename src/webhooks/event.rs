@@ -76,9 +76,34 @@ impl Event {
         Some((self.id.as_deref()?, self.at?, news))
     }
 
+    /// What it lacks to be news, by its name in the body.
+    fn lacks(&self) -> &'static str {
+        if self.id.is_none() {
+            "webhookId"
+        } else if self.user.is_none() {
+            "userId"
+        } else if self.at.is_none() {
+            "eventTimestamp"
+        } else {
+            "brokerageAuthorizationId"
+        }
+    }
+
     pub(super) fn log(&self, tenant: &str, outcome: Outcome) {
         let (webhook, kind) = (self.id.as_deref(), self.kind.token());
-        let (user, outcome) = (self.user.as_ref().map(UserId::as_str), outcome.token());
+        let user = self.user.as_ref().map(UserId::as_str);
+        if outcome == Outcome::Malformed {
+            let lacks = self.lacks();
+            tracing::warn!(
+                tenant,
+                webhook,
+                kind,
+                user,
+                lacks,
+                "a webhook is malformed: what it lacks is missing, or not as SnapTrade writes it; the users are listed anew"
+            );
+        }
+        let outcome = outcome.token();
         if outcome == "unknown" || outcome == "repeated" {
             tracing::debug!(tenant, webhook, kind, user, outcome, "webhook");
         } else {
@@ -178,15 +203,31 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_of_another_type_is_no_news() {
-        for body in [
-            r#"{"eventType":"USER_DELETED","userId":"u","eventTimestamp":"1970-01-01T00:00:01Z"}"#,
-            r#"{"eventType":"USER_DELETED","userId":7,"eventTimestamp":"1970-01-01T00:00:01Z","webhookId":"w"}"#,
-            r#"{"eventType":"USER_DELETED","userId":"","eventTimestamp":"1970-01-01T00:00:01Z","webhookId":"w"}"#,
-            r#"{"eventType":"USER_DELETED","userId":"u","eventTimestamp":"now","webhookId":"w"}"#,
-            r#"{"eventType":"CONNECTION_ADDED","userId":"u","eventTimestamp":"1970-01-01T00:00:01Z","webhookId":"w"}"#,
+        for (body, lacks) in [
+            (
+                r#"{"eventType":"USER_DELETED","userId":"u","eventTimestamp":"1970-01-01T00:00:01Z"}"#,
+                "webhookId",
+            ),
+            (
+                r#"{"eventType":"USER_DELETED","userId":7,"eventTimestamp":"1970-01-01T00:00:01Z","webhookId":"w"}"#,
+                "userId",
+            ),
+            (
+                r#"{"eventType":"USER_DELETED","userId":"","eventTimestamp":"1970-01-01T00:00:01Z","webhookId":"w"}"#,
+                "userId",
+            ),
+            (
+                r#"{"eventType":"USER_DELETED","userId":"u","eventTimestamp":"now","webhookId":"w"}"#,
+                "eventTimestamp",
+            ),
+            (
+                r#"{"eventType":"CONNECTION_ADDED","userId":"u","eventTimestamp":"1970-01-01T00:00:01Z","webhookId":"w"}"#,
+                "brokerageAuthorizationId",
+            ),
         ] {
             let event = Event::read(body.as_bytes()).unwrap();
             assert!(event.is_known() && event.news().is_none(), "{body}");
+            assert_eq!(event.lacks(), lacks, "{body}");
         }
         assert!(Event::read(b"[]").is_none());
     }

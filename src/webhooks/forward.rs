@@ -59,6 +59,15 @@ impl Forward {
                 Problem::UNREACHABLE
             }
         })?;
+        if !reply.status().is_success() {
+            let (tenant, status) = (webhook.tenant.guard.tenant(), reply.status().as_u16());
+            tracing::warn!(
+                tenant,
+                status,
+                "the application refused a webhook with this status, which is passed on, so that SnapTrade may send it \
+                 again; look into what answers at webhooks.forward_url"
+            );
+        }
         Ok(answer(reply).await)
     }
 }

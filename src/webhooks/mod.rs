@@ -50,10 +50,13 @@ pub const PATH: &str = "/webhooks/snaptrade";
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// For a body to come in.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two lines of the log about webhooks that do not verify: anyone may send such.
+/// Between two lines of the log about one tenant's webhooks that do not verify: anyone may send such.
 const COMPLAINT_PAUSE: Duration = Duration::from_mins(1);
 
 const SIGNATURE: HeaderName = HeaderName::from_static("signature");
+
+/// Whose a webhook is that names no tenant.
+const UNKNOWN: &str = "unknown";
 
 /// Takes webhooks in, for every tenant.
 pub struct Webhooks {
@@ -63,7 +66,8 @@ pub struct Webhooks {
     forward: Option<Forward>,
     /// Those being handled. One goes on if its sender leaves, so that none is handled by half.
     tasks: TaskTracker,
-    complaints: Mutex<Complaints>,
+    /// By the names of tenants, and [`UNKNOWN`]: no stranger can keep a tenant's own from being told.
+    complaints: Mutex<HashMap<Arc<str>, Complaints>>,
 }
 
 struct Tenant {
@@ -80,10 +84,23 @@ struct Tenant {
     last_look: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
 
+/// What was said of webhooks that do not verify.
 #[derive(Default)]
 struct Complaints {
     last: Option<Instant>,
     unsaid: u64,
+}
+
+impl Complaints {
+    /// One more: how many that makes since it was last said, if it is to be said again.
+    fn add(&mut self) -> Option<u64> {
+        self.unsaid += 1;
+        if self.last.is_some_and(|last| last.elapsed() < COMPLAINT_PAUSE) {
+            return None;
+        }
+        self.last = Some(Instant::now());
+        Some(std::mem::take(&mut self.unsaid))
+    }
 }
 
 /// A webhook that is signed by its tenant's key.
@@ -160,12 +177,12 @@ impl Webhooks {
             Problem::UNVERIFIED
         };
         let (Ok(canonical), Some(event)) = (Canonical::read(&body), Event::read(&body)) else {
-            self.complain("unknown", "its body is not a JSON object, or repeats a key");
+            self.complain(UNKNOWN, "its body is not a JSON object, or repeats a key");
             return Err(Problem::NOT_JSON);
         };
         let whose = |tenant: &&Arc<Tenant>| event.client_id.as_deref() == Some(tenant.guard.client_id());
         let Some(tenant) = self.tenants.iter().find(whose) else {
-            return Err(unverified("unknown", "its clientId is no tenant's"));
+            return Err(unverified(UNKNOWN, "its clientId is no tenant's"));
         };
         let name = tenant.guard.tenant();
         match parts.headers.get(SIGNATURE) {
@@ -187,23 +204,15 @@ impl Webhooks {
     /// Says that a webhook did not verify, now and then.
     fn complain(&self, tenant: &str, why: &'static str) {
         self.metrics.webhook(tenant, "unverified");
-        let mut complaints = lock(&self.complaints);
-        complaints.unsaid += 1;
-        if complaints
-            .last
-            .is_none_or(|last| last.elapsed() >= COMPLAINT_PAUSE)
-        {
+        let said = lock(&self.complaints).entry(Arc::from(tenant)).or_default().add();
+        if let Some(count) = said {
             tracing::warn!(
                 tenant,
                 why,
-                count = complaints.unsaid,
+                count,
                 "refused a webhook that does not verify; if it is SnapTrade's, compare consumer_key and client_id. This \
                  is said once a minute"
             );
-            *complaints = Complaints {
-                last: Some(Instant::now()),
-                unsaid: 0,
-            };
         }
     }
 

@@ -10,6 +10,10 @@ use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall};
 use crate::harness::{FIVE, Reply, options, patiently};
 use crate::program::{Sidecar, simulator};
 
+mod told;
+
+/// What lasts no longer than the process says so.
+const FORGOTTEN: &str = "until this sidecar restarts, since registry.url is memory:";
 pub(crate) const TOKEN: &str = "open-sesame-of-16";
 
 /// A sidecar with a token, before these users.
@@ -157,7 +161,7 @@ async fn r5_who_is_protected_by_hand_stays_until_unprotected() {
     let it = before(&FIVE, &[]).await;
     assert_eq!(
         done(&it, "users/a/protect").await,
-        json!({"success": true, "user_id": "a", "protected": true})
+        json!({"success": true, "user_id": "a", "protected": true, "note": FORGOTTEN})
     );
     let users = read(&it, "users").await;
     assert_eq!(ids(&users), ["b", "c", "d", "e", "a"]);
@@ -189,7 +193,7 @@ async fn a_paused_tenant_evicts_nobody_until_it_is_resumed() {
     let it = before(&FIVE, &[]).await;
     assert_eq!(
         done(&it, "pause").await,
-        json!({"success": true, "tenant": "default", "paused": true})
+        json!({"success": true, "tenant": "default", "paused": true, "note": FORGOTTEN})
     );
     assert_eq!(read(&it, "users").await["paused"], true);
     let summary = ask(&it, Method::GET, "/", None).await.json();
@@ -228,14 +232,21 @@ async fn r7_an_eviction_by_hand_is_in_the_journal_before_it_is_done() {
         (404, "sidecar_user_not_listed"),
         "{detail}"
     );
-    assert_eq!(it.stop().await.code, Some(0));
+    let ended = it.stop().await;
+    assert_eq!(ended.code, Some(0));
+    // Nothing is called done before it is, and nobody came in this one's place.
+    assert!(ended.logged("done by hand").is_empty(), "{}", ended.err);
+    let evicted = ended.logged("evicted: the user is deleted and no longer listed");
+    assert_eq!((evicted.len(), evicted[0].get("newcomer")), (1, None));
 }
 
 #[tokio::test]
 async fn an_eviction_by_hand_that_is_not_made_says_why() {
-    let it = before(&FIVE, &[("tenants.default.eviction.protect", "c")]).await;
+    let protect = ("tenants.default.eviction.protect", "[\"x\", \"[c]\"]");
+    let it = before(&FIVE, &[protect]).await;
     done(&it, "users/a/protect").await;
-    for (id, why) in [("a", "by-hand"), ("c", "protect")] {
+    let by_pattern = "this user is protected by \"[c]\" of eviction.protect: take that pattern out first";
+    for (id, why) in [("a", "protected by hand: unprotect it first"), ("c", by_pattern)] {
         let (status, code, detail) = refused(&it, &format!("users/{id}/evict")).await;
         assert_eq!((status, code.as_str()), (409, "sidecar_user_protected"));
         assert!(detail.contains(why), "{detail}");

@@ -64,7 +64,7 @@ async fn r13_check_prints_what_is_in_effect_and_no_secret() {
     assert_eq!(
         ended.err,
         format!(
-            "warning: {exposed} holds a secret and every user of this machine can read it; chmod o-r {exposed}\n\
+            "warning: {exposed} holds a secret (SNAPTRADE_SIDECAR__TENANTS__OTHER__CONSUMER_KEY) and every user of this machine can read it; chmod o-r {exposed}\n\
              the configuration is valid: 2 tenants\n"
         )
     );
@@ -288,4 +288,11 @@ async fn a_command_that_there_is_not_says_which_there_are() {
             help.out
         );
     }
+}
+
+#[tokio::test]
+async fn an_option_before_the_command_is_told_where_it_belongs() {
+    let ended = run(&["--config", "a.toml", "status"], &[]).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.err.contains("options stand after the command"), "{ended:?}");
 }

@@ -10,6 +10,7 @@ use snaptrade_sidecar::simulator::Options;
 
 use crate::application::{Application, Arrived};
 use crate::harness::{CLIENT_ID, FIVE, Harness, options};
+use crate::program::{Sidecar, simulator};
 
 const SECRET: &str = "shared with the application";
 
@@ -108,4 +109,31 @@ async fn nobody_is_told_of_what_did_not_happen() {
     it.register("new").await;
     it.stop().await;
     assert!(application.is_quiet());
+}
+
+#[tokio::test]
+async fn r13_a_notice_that_is_not_taken_is_told_of_with_its_host_alone() {
+    let mut application = Application::start().await;
+    application.answers(&[500]);
+    let url = application.url("/needle?needle=1");
+    let settings = [
+        ("tenants.default.eviction.notify_url", url.as_str()),
+        ("tenants.default.eviction.notify_secret", SECRET),
+    ];
+    let sim = simulator(options()).await;
+    for user in FIVE {
+        sim.add_user(user);
+    }
+    let mut it = Sidecar::start(sim, &settings).await;
+    assert_eq!(it.register("new").await.admission(), "evicted");
+    application.next().await;
+    let said = "the application did not take the notice of an eviction; it is tried again for a day. See to it that \
+                eviction.notify_url answers";
+    let line = it.program.logged(said).await;
+    assert_eq!(
+        (&line["host"], &line["why"]),
+        (&application.addr.to_string().into(), &"answered with 500".into())
+    );
+    let ended = it.stop().await;
+    assert!(!ended.err.contains("needle"), "{}", ended.err);
 }

@@ -50,6 +50,7 @@ async fn status_tells_how_every_tenant_stands() {
     let lines: Vec<&str> = told(&ended).lines().collect();
     let version = concat!("ok: version ", env!("CARGO_PKG_VERSION"), ", up ");
     assert!(lines[0].starts_with(version), "{lines:?}");
+    assert!(lines[0].ends_with(", registry memory:"), "{lines:?}");
     assert_eq!(
         &lines[1..],
         [
@@ -60,6 +61,7 @@ async fn status_tells_how_every_tenant_stands() {
     let ended = operate(&it, &["status", "--json", "--tenant", "default"]).await;
     let summary: Value = serde_json::from_str(told(&ended)).unwrap();
     assert_eq!(summary["tenants"][0]["evictions"], 1);
+    assert_eq!(summary["registry"], "memory:");
     let ended = operate(&it, &["status", "--tenant", "nobody"]).await;
     assert!(refused(&ended).contains("The tenants are: default."), "{ended:?}");
     assert_eq!(it.stop().await.code, Some(0));
@@ -70,7 +72,7 @@ async fn users_and_what_was_done_to_them_are_tables() {
     let it = before(&["a", "b\u{1b}[2J\u{e9}"], &[]).await;
     assert_eq!(
         told(&operate(&it, &["protect", "a"]).await),
-        "a is protected: it is not evicted\n"
+        "a is protected: it is not evicted\nnote: until this sidecar restarts, since registry.url is memory:\n"
     );
     let ended = operate(&it, &["users"]).await;
     let (heading, table) = told(&ended).split_once('\n').unwrap();
@@ -94,7 +96,11 @@ async fn users_and_what_was_done_to_them_are_tables() {
     assert_eq!((row[2], row[3], row[4]), ("manual", "protect", "a"));
     assert_eq!(
         told(&operate(&it, &["unprotect", "a"]).await),
-        "a is not protected by hand\n"
+        "done: a has no protection by hand\n"
+    );
+    assert_eq!(
+        told(&operate(&it, &["evictions", "--before", "0"]).await),
+        "nothing\n"
     );
     let ended = operate(&it, &["evictions", "--limit", "1"]).await;
     let last = told(&ended).lines().last().unwrap();
@@ -125,7 +131,7 @@ async fn evict_deletes_one_user_and_only_if_it_is_meant() {
     let ended = operate(&it, &["evict", "d", "--yes"]).await;
     let said = refused(&ended);
     assert!(
-        said.contains("protected (by-hand)") && said.contains("(409)"),
+        said.contains("protected by hand: unprotect it first") && said.contains("(409)"),
         "{said}"
     );
     assert_eq!(it.sim.users(), ["a", "d", "e"]);
@@ -144,7 +150,10 @@ async fn pause_and_resume_say_what_happens_now() {
     assert!(told(&ended).contains("  enforce (paused)  "), "{ended:?}");
     assert!(it.register("new").await.admission().starts_with("unmanaged"));
     let ended = operate(&it, &["resume"]).await;
-    assert_eq!(told(&ended), "tenant default is not paused\n");
+    assert!(
+        told(&ended).starts_with("done: tenant default is not paused"),
+        "{ended:?}"
+    );
     assert_eq!(it.register("new").await.admission(), "evicted");
     assert_eq!(it.stop().await.code, Some(0));
 }

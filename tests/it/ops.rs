@@ -54,6 +54,7 @@ async fn the_summary_tells_how_it_stands() {
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": null,
         "upstream": it.sim.url(),
+        "registry": "memory:",
         "tenants": [{
             "name": "default", "mode": "enforce", "paused": false, "users": 5, "max_users": 5, "pending_deletions": 0, "queued": 0,
             "registrations": 1, "evictions": 1,

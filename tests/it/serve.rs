@@ -22,6 +22,7 @@ async fn two_variables_are_enough_with_and_without_the_subcommand() {
         assert_eq!(ready["level"], "INFO");
         assert_eq!(ready["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(ready["upstream"], url);
+        assert_eq!(ready["registry"], "memory:");
         assert_eq!(ready["tenants"], "default (enforce, at most 5 users)");
         for address in ["proxy", "ops"] {
             let address = ready[address].as_str().unwrap();

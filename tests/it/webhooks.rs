@@ -249,18 +249,33 @@ async fn refused_webhooks_are_logged_once_a_minute_and_without_their_content() {
     let ready = sidecar.program.logged("snaptrade-sidecar is ready").await;
     let url = ready["webhooks"].as_str().unwrap();
     let event = webhook("needle-w", "USER_REGISTERED", "needle-u", 0);
+    let headers = [("content-type", "application/json"), ("signature", "bmVlZGxl")];
+    let mut of_a_stranger = event.clone();
+    of_a_stranger["clientId"] = "needle-c".into();
+    for _ in 0..2 {
+        let reply = post(url, &headers, of_a_stranger.to_string()).await;
+        assert_eq!(reply.status, 401);
+    }
     for _ in 0..3 {
-        let headers = [("content-type", "application/json"), ("signature", "bmVlZGxl")];
         assert_eq!(post(url, &headers, event.to_string()).await.status, 401);
     }
     let ended = sidecar.stop().await;
     let said = "refused a webhook that does not verify; if it is SnapTrade's, compare consumer_key and client_id. \
                 This is said once a minute";
     let lines = ended.logged(said);
-    assert_eq!(lines.len(), 1, "{}", ended.err);
+    // What strangers send does not keep the tenant's own from being told.
+    let told: Vec<_> = lines.iter().map(|line| (&line["tenant"], &line["why"])).collect();
     assert_eq!(
-        lines[0]["why"],
-        "it is not signed with this tenant's consumer_key"
+        told,
+        [
+            (&"unknown".into(), &"its clientId is no tenant's".into()),
+            (
+                &"default".into(),
+                &"it is not signed with this tenant's consumer_key".into()
+            ),
+        ],
+        "{}",
+        ended.err
     );
     assert!(!ended.err.contains("needle") && !ended.err.contains("bmVlZGxl"));
 }

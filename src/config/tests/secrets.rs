@@ -30,12 +30,40 @@ fn a_secret_may_come_from_a_file() {
 
 #[test]
 fn a_secret_that_others_can_read_is_warned_about() {
-    let said = "key holds a secret and every user of this machine can read it; chmod o-r key";
-    assert_eq!(with_key_file("k", 0o644).warnings(), [said]);
-    let scene = Scene::minimal().file("[ops]\ntoken = \"sixteen-and-more\"");
+    let said = "and every user of this machine can read it; chmod o-r";
+    assert_eq!(
+        with_key_file("k", 0o644).warnings(),
+        [format!(
+            "key holds a secret (tenants.default.consumer_key) {said} key"
+        )]
+    );
+    let scene = Scene::minimal()
+        .file("[ops]\ntoken = \"sixteen-and-more\"\n[registry]\nurl = \"postgres://u:p@h/d\"\n");
     assert!(scene.warnings().is_empty());
     set_mode(&scene.directory.path().join("sidecar.toml"), 0o644);
-    assert_eq!(scene.warnings(), [said.replace("key", "sidecar.toml")]);
+    assert_eq!(
+        scene.warnings(),
+        [format!(
+            "sidecar.toml holds secrets (ops.token, registry.url) {said} sidecar.toml"
+        )]
+    );
+}
+
+#[test]
+fn a_registrys_url_without_a_password_is_no_secret() {
+    for url in ["memory:", "sqlite://x.db", "postgres://u@h/d"] {
+        let scene = Scene::minimal().file(&format!("[registry]\nurl = \"{url}\""));
+        set_mode(&scene.directory.path().join("sidecar.toml"), 0o644);
+        assert!(scene.warnings().is_empty(), "{url}");
+        let line = format!("url = \"{url}\" # ");
+        let effective = scene.load().effective.to_string();
+        assert!(effective.contains(&line), "{effective}");
+        let scene = Scene::minimal();
+        let path = scene.write("url", url);
+        set_mode(&path, 0o644);
+        let scene = scene.flag("registry.url_file", path.to_str().unwrap());
+        assert!(scene.warnings().is_empty(), "{url}");
+    }
 }
 
 #[test]
@@ -100,7 +128,13 @@ fn r13_no_secret_is_in_what_a_loaded_configuration_shows() {
     for shown in [format!("{loaded:?}"), loaded.effective.to_string(), sources] {
         assert!(!shown.contains("s3cret"), "{shown}");
     }
-    assert_eq!(loaded.effective.to_string().matches("[redacted]").count(), 4);
+    assert_eq!(loaded.effective.to_string().matches("[redacted]").count(), 3);
+    assert!(
+        loaded
+            .effective
+            .to_string()
+            .contains("url = \"postgres://u@h/d\" # ")
+    );
 }
 
 #[test]
@@ -111,7 +145,43 @@ fn the_registrys_url_may_come_from_a_file_although_it_has_a_default() {
     let loaded = scene.load();
     assert_eq!(loaded.config.registry.home, Home::Sqlite("x.db".into()));
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
-    assert!(loaded.effective.to_string().contains("url = \"memory:\"\n"));
+    let said = "url = \"\" # overridden by url_file\n";
+    assert!(loaded.effective.to_string().contains(said));
+}
+
+#[test]
+fn r15_a_fault_of_a_url_in_a_file_names_the_file() {
+    let scene = Scene::minimal();
+    let path = scene.write("url", "postgres://u@/d\n");
+    let scene = scene.flag("registry.url_file", path.to_str().unwrap());
+    assert_eq!(
+        scene.faults(),
+        [
+            "registry.url_file (command line): the URL in url names no host; name one after the @, or the directory of a \
+             socket, as in \"postgres://user:password@/database?host=/var/run/postgresql\""
+        ]
+    );
+}
+
+#[test]
+fn what_a_start_in_memory_forgets_is_warned_about() {
+    let scene =
+        |key: &str, value: &str| Scene::minimal().flag(&format!("tenants.default.eviction.{key}"), value);
+    for key in ["min_age", "active_within"] {
+        assert_eq!(
+            scene(key, "30d").warnings(),
+            [format!(
+                "tenants.default.eviction.{key} is 30d, and registry.url is memory:, which forgets everything: for that \
+                 long after each start nobody can be evicted; set registry.url to a file or a database"
+            )]
+        );
+        let quiet = [
+            scene(key, "1h"),
+            scene(key, "30d").flag("registry.url", "sqlite://x.db"),
+            scene(key, "30d").flag("tenants.default.eviction.mode", "off"),
+        ];
+        assert!(quiet.iter().all(|scene| scene.warnings().is_empty()));
+    }
 }
 
 #[test]

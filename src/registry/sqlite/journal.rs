@@ -29,7 +29,7 @@ impl Sqlite {
             Ok(id)
         };
         let recorded = recording.await;
-        self.done(recorded).map(EntryId)
+        self.written(recorded).map(EntryId)
     }
 
     pub(in crate::registry) async fn open_intents(&self, tenant: &str) -> Result<Vec<OpenIntent>> {
@@ -77,9 +77,9 @@ impl Sqlite {
         let journal = "DELETE FROM journal WHERE id IN \
             (SELECT id FROM journal WHERE at < $1 AND NOT is_open LIMIT $2)";
         let pruned = self.pruned(webhooks, before).await;
-        self.done(pruned)?;
+        self.written(pruned)?;
         let pruned = self.pruned(journal, before).await;
-        self.done(pruned)
+        self.written(pruned)
     }
 
     async fn pruned(&self, statement: &'static str, before: Millis) -> sqlx::Result<u64> {
@@ -102,6 +102,6 @@ impl Sqlite {
             .bind(at.0)
             .execute(&self.writer)
             .await;
-        self.done(noted).map(|noted| noted.rows_affected() > 0)
+        self.written(noted).map(|noted| noted.rows_affected() > 0)
     }
 }

@@ -43,6 +43,7 @@ impl Sqlite {
             writer,
             readers,
             works: AtomicBool::new(true),
+            has_failed: AtomicBool::new(false),
             _owner: owner,
         })
     }

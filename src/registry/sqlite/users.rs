@@ -132,7 +132,7 @@ impl Sqlite {
                 change.commit().await
             };
             let noted = noting.await;
-            self.done(noted)?;
+            self.written(noted)?;
         }
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Sqlite {
             change.commit().await
         };
         let noted = noting.await;
-        self.done(noted)
+        self.written(noted)
     }
 
     pub(in crate::registry) async fn gone(&self, tenant: &str, users: &[UserId]) -> Result<()> {
@@ -202,7 +202,7 @@ impl Sqlite {
                 change.commit().await
             };
             let forgotten = forgetting.await;
-            self.done(forgotten)?;
+            self.written(forgotten)?;
         }
         Ok(())
     }
@@ -227,7 +227,7 @@ impl Sqlite {
                 change.commit().await
             };
             let noted = noting.await;
-            self.done(noted)?;
+            self.written(noted)?;
         }
         Ok(())
     }
@@ -273,7 +273,7 @@ impl Sqlite {
             change.commit().await
         };
         let noted = noting.await;
-        self.done(noted)
+        self.written(noted)
     }
 
     pub(in crate::registry) async fn protect(
@@ -299,7 +299,7 @@ impl Sqlite {
             change.commit().await
         };
         let noted = noting.await;
-        self.done(noted)
+        self.written(noted)
     }
 
     pub(in crate::registry) async fn pause(&self, tenant: &str, paused: bool) -> Result<()> {
@@ -308,7 +308,7 @@ impl Sqlite {
              ON CONFLICT DO UPDATE SET paused = excluded.paused",
         );
         let paused = pausing.bind(tenant).bind(paused).execute(&self.writer).await;
-        self.done(paused).map(drop)
+        self.written(paused).map(drop)
     }
 
     pub(in crate::registry) async fn is_paused(&self, tenant: &str) -> Result<bool> {

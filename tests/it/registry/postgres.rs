@@ -201,6 +201,15 @@ async fn a_call_that_is_given_up_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_socket_may_be_named_as_libpq_does() {
+    let server = Server::shared();
+    let url = server.url(&server.database().await);
+    let registry = open(&url.replace("@localhost/", "@/")).await;
+    until_up(&registry, true).await;
+    registry.record(entry(1, Event::Reload)).await.unwrap();
+}
+
+#[tokio::test]
 async fn replicas_that_start_together_make_one_schema() {
     let server = Server::shared();
     let database = server.database().await;

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{ON, counted, known, post, send, signature, webhook};
 use crate::application::Application;
 use crate::harness::{ANY_PORT, Harness, options, patiently};
+use crate::program::{Sidecar, simulator};
 
 #[tokio::test]
 async fn a_verified_webhook_is_passed_on_unchanged_and_answered_by_the_application() {
@@ -108,4 +109,34 @@ async fn a_webhook_whose_sender_left_is_handled_all_the_same() {
     let handled = async { while counted(&it, "default", "handled").await == 0 {} };
     patiently(handled).await;
     it.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_refused_or_malformed_is_warned_about() {
+    let application = Application::start().await;
+    application.answers(&[422]);
+    let forward = application.url("/hook?key=needle");
+    let settings = [ON, ("webhooks.forward_url", &*forward)];
+    let mut it = Sidecar::start(simulator(options()).await, &settings).await;
+    let ready = it.program.logged("snaptrade-sidecar is ready").await;
+    let url = ready["webhooks"].as_str().unwrap();
+    let mut event = webhook("w1", "USER_DELETED", "a", 0);
+    event.as_object_mut().unwrap().remove("eventTimestamp");
+    let signature = signature(&event.to_string());
+    let headers = [("content-type", "application/json"), ("signature", &*signature)];
+    assert_eq!(post(url, &headers, event.to_string()).await.status, 422);
+    let ended = it.stop().await;
+    let refused = ended.logged(
+        "the application refused a webhook with this status, which is passed on, so that SnapTrade may send it again; \
+         look into what answers at webhooks.forward_url",
+    );
+    assert_eq!((refused.len(), &refused[0]["status"]), (1, &422.into()));
+    let malformed = ended.logged(
+        "a webhook is malformed: what it lacks is missing, or not as SnapTrade writes it; the users are listed anew",
+    );
+    assert_eq!(
+        (malformed.len(), &malformed[0]["lacks"]),
+        (1, &"eventTimestamp".into())
+    );
+    assert!(!ended.err.contains("needle"), "{}", ended.err);
 }
