@@ -33,7 +33,9 @@ def cpu(rig):
         options += ["--client-id", CLIENT_ID, "--consumer-key", CONSUMER_KEY]
         rig.run("simulator", [rig.binary, "simulate", *options], [rig.cpus[1]]).await_answer(simulator)
         port = free_port()
-        env = peers.sidecar_environment(CLIENT_ID, f"http://127.0.0.1:{simulator}", 1, {})
+        # More than a fuse would let go.
+        fuse = {"SNAPTRADE_SIDECAR__TENANTS__DEFAULT__EVICTION__FUSE__EVICTIONS": str(2 * ADMISSIONS)}
+        env = peers.sidecar_environment(CLIENT_ID, f"http://127.0.0.1:{simulator}", 1, fuse)
         sidecar = rig.run(peers.SIDECAR, [rig.binary, "serve", *peers.sidecar_ports(port)], rig.cpus[:1], env)
         sidecar.await_answer(port)
         _register(port, range(LIMIT), "forwarded")

@@ -1,21 +1,19 @@
 //! What an admission reads in the registry and leaves there, under the tenant's turn.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use super::{Admitted, Guard, lock};
+use super::journal::{now, within};
+use super::{Admitted, Guard};
 use crate::admission::known::Source;
 use crate::admission::roster::{Roster, Unresolved};
 use crate::admission::{Note, Reason};
 use crate::registry::{Entry, EntryId, Event, Hold, OpenIntent, RegistryError, Version};
-use crate::types::{Millis, UserId};
+use crate::types::UserId;
 
 /// A deletion leaves within this time after its intent was recorded, or not at all: until then, whoever takes the turn
 /// next waits before it looks.
 const INTENT_AGE_MAX: Duration = Duration::from_secs(1);
-
-/// For the registry to answer, where a registration waits for it.
-const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 /// For how long a process keeps the turn while further registrations wait in its queue, before other replicas have theirs.
 const HOLD_MAX: Duration = Duration::from_secs(5);
@@ -30,6 +28,8 @@ pub(super) struct Held {
     known: Option<Version>,
     /// Outcomes that the registry did not take, and is told of before anything else is asked.
     unwritten: Vec<Entry>,
+    /// Whose intent may have been recorded, although nothing came back: nobody was deleted for it.
+    unsent: Vec<UserId>,
 }
 
 impl Held {
@@ -48,6 +48,7 @@ pub(super) struct Book<'a> {
     hold: Option<&'a mut Hold>,
     known: &'a mut Option<Version>,
     unwritten: &'a mut Vec<Entry>,
+    unsent: &'a mut Vec<UserId>,
     /// Those that are open, and when ours was recorded.
     intents: HashMap<UserId, EntryId>,
     intended: Option<Instant>,
@@ -66,6 +67,7 @@ impl<'a> Book<'a> {
             turn,
             known,
             unwritten,
+            unsent,
         } = held;
         let mut book = Self {
             guard,
@@ -73,6 +75,7 @@ impl<'a> Book<'a> {
             hold: None,
             known,
             unwritten,
+            unsent,
             intents: HashMap::new(),
             intended: None,
         };
@@ -130,7 +133,14 @@ impl<'a> Book<'a> {
             registered.is_some_and(|(at, _)| at > intent.at)
         };
         // Who was registered since, was gone.
-        let done: Vec<OpenIntent> = open.extract_if(.., |intent| is_back(intent)).collect();
+        let gone = open
+            .extract_if(.., |intent| is_back(intent))
+            .map(|intent| (intent, "evicted"));
+        let mut done: Vec<(OpenIntent, &str)> = gone.collect();
+        let unsent = std::mem::take(self.unsent);
+        let is_unsent = |intent: &mut OpenIntent| unsent.contains(&intent.victim);
+        let kept = open.extract_if(.., is_unsent).map(|intent| (intent, "withdrawn"));
+        done.extend(kept);
         self.intents = open
             .iter()
             .map(|intent| (intent.victim.clone(), intent.id))
@@ -147,10 +157,10 @@ impl<'a> Book<'a> {
                 since: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
             });
         }
-        for intent in done {
+        for (intent, outcome) in done {
             let mut entry = self.entry(Event::Outcome);
             entry.user = Some(intent.victim);
-            entry.outcome = Some("evicted".to_owned());
+            entry.outcome = Some(outcome.to_owned());
             entry.intent = Some(intent.id);
             self.write(entry).await;
         }
@@ -200,6 +210,7 @@ impl<'a> Book<'a> {
         };
         // The turn may be somebody else's by now.
         self.hold = None;
+        self.unsent.push(victim.clone());
         let (tenant, victim) = (self.guard.tenant(), victim.as_str());
         tracing::error!(
             tenant,
@@ -322,76 +333,10 @@ async fn take_turn(
     Ok(())
 }
 
-impl Guard {
-    /// An entry of this tenant and replica.
-    pub(super) fn entry(&self, event: Event) -> Entry {
-        let mut entry = Entry::new(now(), self.tenant(), event, &self.means.replica);
-        entry.limit = u32::try_from(self.terms().max_users).ok();
-        entry
-    }
-
-    /// Records what is no intent: that it cannot be is said, and changes nothing.
-    pub(super) async fn journal(&self, entry: Entry) {
-        self.note_failure(within(self.means.registry.record(entry)).await);
-    }
-
-    /// Remembers whether the fuse has blown, and says so once.
-    fn see_fuse(&self, roster: &Roster) {
-        let until = roster.blown_until(self.terms().fuse, now());
-        let before = std::mem::replace(&mut *lock(&self.fuse_blown_until), until);
-        if let Some(until) = until
-            && before.is_none_or(|before| before <= now())
-        {
-            let (tenant, fuse) = (self.tenant(), self.terms().fuse);
-            let (evictions, window_s) = (fuse.evictions, fuse.window.as_secs());
-            let closes_in_s = until.since(now()).as_secs();
-            tracing::error!(
-                tenant,
-                evictions,
-                window_s,
-                closes_in_s,
-                "the fuse has blown: so many evictions in so long are allowed (eviction.fuse), and no more. Registrations are \
-                 forwarded as they come until it closes again"
-            );
-        }
-        self.means.metrics.fuse_blown(self.tenant(), until.is_some());
-    }
-
-    /// These users are gone.
-    pub(super) async fn forget(&self, users: &[UserId]) {
-        for user in users {
-            self.replays.forget(user);
-        }
-        self.note_failure(within(self.means.registry.gone(self.tenant(), users)).await);
-    }
-
-    pub(super) fn note_failure<T>(&self, result: Result<T, RegistryError>) {
-        if let Err(error) = result {
-            let tenant = self.tenant();
-            tracing::warn!(tenant, %error, "the registry could not be written to");
-        }
-    }
-}
-
-/// What the registry says in time: somebody waits for a registration.
-async fn within<T>(answer: impl Future<Output = Result<T, RegistryError>>) -> Result<T, RegistryError> {
-    let answered = tokio::time::timeout(ANSWER_MAX, answer).await;
-    answered.unwrap_or_else(|_| {
-        Err(RegistryError(format!(
-            "the registry did not answer within {} s",
-            ANSWER_MAX.as_secs()
-        )))
-    })
-}
-
 /// Rather than that none was needed.
 fn kept_room_from_being_made(reason: Reason) -> bool {
     !matches!(
         reason,
         Reason::AlreadyListed | Reason::NoUserId | Reason::Observed | Reason::CallerGone
     )
-}
-
-pub(super) fn now() -> Millis {
-    Millis::from(SystemTime::now())
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Guard;
-use super::book::{Book, now};
+use super::book::Book;
+use super::journal::now;
 use super::look::LookError;
 use crate::admission::policy::{Protection, Ranked, Verdict};
 use crate::admission::roster::{Roster, Unresolved};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::book::now;
+use super::journal::now;
 use super::{Guard, lock};
 use crate::admission::roster::Roster;
 use crate::snaptrade::listing::is_tombstone_shaped;

@@ -7,6 +7,7 @@ mod answer;
 mod book;
 mod by_hand;
 mod changes;
+mod journal;
 mod look;
 mod own;
 mod perform;
@@ -37,9 +38,10 @@ use crate::upstream::forward::Forwarder;
 use crate::upstream::manage::Manage;
 
 pub use answer::{Admitted, Refusal, Registration};
-use book::{Held, now};
+use book::Held;
 pub use by_hand::{ByHand, Unable};
 pub use changes::Doubt;
+use journal::now;
 pub use look::{LookError, Seen};
 use replay::Replays;
 

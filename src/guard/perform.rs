@@ -9,7 +9,8 @@ use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::oneshot;
 
-use super::book::{Book, Held, now};
+use super::book::{Book, Held};
+use super::journal::now;
 use super::story::Story;
 use super::{Admitted, Guard, Refusal, Registration};
 use crate::admission::policy::Mode;
