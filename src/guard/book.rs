@@ -204,7 +204,11 @@ impl<'a> Book<'a> {
         let error = match within(self.guard.means.registry.intend(hold, entry)).await {
             Ok(id) => {
                 self.intents.insert(victim.clone(), id);
-                return true;
+                if self.is_timely() {
+                    return true;
+                }
+                self.withdraw(victim).await;
+                return false;
             }
             Err(error) => error,
         };
@@ -219,6 +223,14 @@ impl<'a> Book<'a> {
             "the intent could not be recorded, so that nobody is deleted"
         );
         false
+    }
+
+    /// Records that the deletion which was intended is not sent after all.
+    pub(super) async fn withdraw(&mut self, victim: &UserId) {
+        let withdrawn = Note::EvictionWithdrawn(victim.clone());
+        self.note(std::slice::from_ref(&withdrawn)).await;
+        let newcomer = self.newcomer.as_ref().map_or("", UserId::as_str);
+        self.guard.tell(&withdrawn, newcomer);
     }
 
     /// Whether the deletion may still be sent that was intended last: the program may have been stopped in between.

@@ -36,7 +36,7 @@ pub enum Unable {
     NotListed,
     /// By pattern, and by which, or by hand; being young or active does not keep an operator from it.
     Protected(Protection, Option<String>),
-    /// Another deletion of this tenant has not settled yet.
+    /// Registrations or another deletion of this tenant are in the way.
     Busy,
     /// SnapTrade refused the deletion.
     Refused,
@@ -51,9 +51,9 @@ impl fmt::Display for Unable {
             Self::Registry(error) => write!(f, "{error}"),
             Self::NotListed => f.write_str("SnapTrade does not list this user"),
             Self::Protected(protection, pattern) => protected(f, *protection, pattern.as_deref()),
-            Self::Busy => {
-                f.write_str("another deletion for this key has not settled yet: try again in a moment")
-            }
+            Self::Busy => f.write_str(
+                "registrations or another deletion for this key are in the way: try again in a moment",
+            ),
             Self::Refused => {
                 f.write_str("SnapTrade refused to delete this user; the log says with what status")
             }
@@ -165,9 +165,12 @@ impl Guard {
     }
 
     async fn evict_now(&self, user: &UserId) -> Result<ByHand, Unable> {
-        let mut held = self.held.lock().await;
-        held.roster.forget_list();
         let patience = self.terms().admission_timeout;
+        // Whoever asked has given up by then, and must not have somebody deleted later on.
+        let Ok(mut held) = tokio::time::timeout(patience, self.held.lock()).await else {
+            return Err(Unable::Busy);
+        };
+        held.roster.forget_list();
         let (mut book, roster) = Book::open(self, None, &mut held, patience).await;
         let done = self.evict_under(user, &mut book, roster).await;
         drop(book);
@@ -204,21 +207,14 @@ impl Guard {
         );
         self.note_by_hand("evict", Some(user)).await;
         if !book.intend(user, "by hand", roster).await {
-            let why = "the intent could not be recorded, so that nobody is deleted; the log says why";
+            let why = "the intent could not be recorded in time, so that nobody is deleted; the log says why";
             return Err(RegistryError(why.to_owned()).into());
         }
         // Nothing is waited for from here to the deletion.
         let stopping = self.means.stopping.is_cancelled();
-        if stopping || !book.is_timely() || !roster.is_fresh(Instant::now()) {
-            let withdrawn = Note::EvictionWithdrawn(user.clone());
-            book.note(std::slice::from_ref(&withdrawn)).await;
-            self.tell(&withdrawn, "");
-            return Err(if stopping {
-                Unable::Stopping
-            } else {
-                RegistryError("the registry took too long, so that nobody was deleted; try again".to_owned())
-                    .into()
-            });
+        if stopping || !roster.is_fresh(Instant::now()) {
+            book.withdraw(user).await;
+            return Err(if stopping { Unable::Stopping } else { Unable::Busy });
         }
         self.delete_now(user, book, roster).await
     }
