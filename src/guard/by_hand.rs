@@ -14,10 +14,6 @@ use crate::admission::{Deletion, Note};
 use crate::registry::{EntryId, Event, Recorded, RegistryError};
 use crate::types::UserId;
 
-/// The pauses between two looks whether a deletion happened.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(2);
-
 /// What became of a deletion by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByHand {
@@ -189,11 +185,8 @@ impl Guard {
                 RegistryError("the registry cannot be relied on; the log says why".to_owned()).into(),
             );
         }
-        if let Some(open) = &roster.unresolved {
-            let victim = open.victim.clone();
-            if !self.settle_one(&victim, book, roster).await {
-                return Err(Unable::Busy);
-            }
+        if roster.unresolved.is_some() && self.settle_one(book, roster).await.is_none() {
+            return Err(Unable::Busy);
         }
         self.note_changes(roster);
         self.list_into(roster).await?;
@@ -228,23 +221,20 @@ impl Guard {
         let since = Instant::now();
         let called = self.manage.delete(user).await;
         self.measure("delete_user", &called);
-        let note = match called.outcome {
-            Deletion::Accepted | Deletion::Unclear => {
-                roster.unresolved = Some(Unresolved {
-                    victim: user.clone(),
-                    since,
-                });
-                self.await_gone(user, since, roster).await
-            }
-            _ => Note::EvictionRefused(user.clone()),
-        };
-        book.note(std::slice::from_ref(&note)).await;
-        self.tell(&note, "");
-        match note {
-            Note::Evicted(_) => Ok(ByHand::Evicted),
-            Note::EvictionUnsettled(_) => Ok(ByHand::Unsettled),
-            _ => Err(Unable::Refused),
+        if matches!(called.outcome, Deletion::Accepted | Deletion::Unclear) {
+            roster.unresolved = Some(Unresolved {
+                victim: user.clone(),
+                since,
+            });
+            return Ok(match self.settle_one(book, roster).await {
+                Some(Note::Evicted(_)) => ByHand::Evicted,
+                _ => ByHand::Unsettled,
+            });
         }
+        let refused = Note::EvictionRefused(user.clone());
+        book.note(std::slice::from_ref(&refused)).await;
+        self.tell(&refused, "");
+        Err(Unable::Refused)
     }
 
     /// Whether an operator may have this user deleted.
@@ -262,26 +252,6 @@ impl Guard {
             return Err(Unable::Protected(protection, pattern.map(str::to_owned)));
         }
         Ok(())
-    }
-
-    async fn await_gone(&self, user: &UserId, since: Instant, roster: &mut Roster) -> Note {
-        let mut pause = PAUSE_MIN;
-        loop {
-            let is_known = self.list_into(roster).await.is_ok();
-            let now = Instant::now();
-            if is_known && !roster.lists(user) {
-                roster.unresolved = None;
-                roster.removed(user, now);
-                return Note::Evicted(user.clone());
-            }
-            if now >= since + self.terms().settle_timeout {
-                roster.unresolved = None;
-                roster.doom(user, since);
-                return Note::EvictionUnsettled(user.clone());
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
     }
 
     /// Asks who is there.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::Guard;
 use super::book::Book;
 use crate::admission::Note;
-use crate::admission::roster::Roster;
-use crate::types::UserId;
+use crate::admission::roster::{Roster, Unresolved};
 
-/// Between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pauses between two looks whether a deletion happened.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 impl Guard {
     /// Settles the intents that are open in the registry, by looking and never by deleting again. What cannot be settled now
@@ -36,41 +36,38 @@ impl Guard {
         loop {
             let patience = self.terms().admission_timeout;
             let (mut book, roster) = Book::open(self, None, &mut held, patience).await;
-            let Some(victim) = roster.unresolved.as_ref().map(|open| open.victim.clone()) else {
-                break;
-            };
-            if !book.is_open() || !self.settle_one(&victim, &mut book, roster).await {
+            if !book.is_open() || self.settle_one(&mut book, roster).await.is_none() {
                 break;
             }
         }
         held.hand_over(false);
     }
 
-    /// Whether it is settled.
-    pub(super) async fn settle_one(&self, victim: &UserId, book: &mut Book<'_>, roster: &mut Roster) -> bool {
-        let settle_timeout = self.terms().settle_timeout;
-        loop {
-            if self.list_into(roster).await.is_err() {
-                return false;
-            }
+    /// Looks until the roster's unresolved deletion is settled, and records what became of it. `None` if nobody could tell
+    /// within `settle_timeout`: then it stays open.
+    pub(super) async fn settle_one(&self, book: &mut Book<'_>, roster: &mut Roster) -> Option<Note> {
+        let Unresolved { victim, since } = roster.unresolved.clone()?;
+        let mut pause = PAUSE_MIN;
+        let note = loop {
+            let has_looked = self.list_into(roster).await.is_ok();
             let now = Instant::now();
-            let Some(since) = roster.unresolved.as_ref().map(|open| open.since) else {
-                return true;
-            };
-            let note = if !roster.lists(victim) {
-                roster.removed(victim, now);
-                Note::Evicted(victim.clone())
-            } else if now >= since + settle_timeout {
-                roster.doom(victim, since);
-                Note::EvictionUnsettled(victim.clone())
-            } else {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
-            roster.unresolved = None;
-            book.note(std::slice::from_ref(&note)).await;
-            self.tell(&note, "");
-            return true;
-        }
+            if has_looked && !roster.lists(&victim) {
+                roster.removed(&victim, now);
+                break Note::Evicted(victim);
+            }
+            if now >= since + self.terms().settle_timeout {
+                if !has_looked {
+                    return None;
+                }
+                roster.doom(&victim, since);
+                break Note::EvictionUnsettled(victim);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        };
+        roster.unresolved = None;
+        book.note(std::slice::from_ref(&note)).await;
+        self.tell(&note, "");
+        Some(note)
     }
 }

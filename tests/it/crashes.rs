@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall, FaultKind, Simulator};
 
-use crate::harness::{ANY_PORT, FIVE, Registration, client, options, patiently, read};
-use crate::program::{Program, TWO_VARIABLES, simulator};
+use crate::harness::{FIVE, Registration, client, options, patiently, read};
+use crate::program::{Program, remembering, simulator};
 
 struct Started {
     program: Program,
@@ -15,23 +15,8 @@ struct Started {
 }
 
 async fn start(sim: &Simulator, registry: &str) -> Started {
-    let upstream = sim.url();
-    let variables = [
-        TWO_VARIABLES[0],
-        TWO_VARIABLES[1],
-        ("SNAPTRADE_SIDECAR__REGISTRY__URL", registry),
-        ("SNAPTRADE_SIDECAR__TENANTS__DEFAULT__SETTLE_TIMEOUT", "2s"),
-    ];
-    let arguments = [
-        "--listen",
-        ANY_PORT,
-        "--ops-listen",
-        ANY_PORT,
-        "--upstream",
-        &upstream,
-    ];
-    let mut program = Program::start(&arguments, &variables);
-    let ready = program.logged("snaptrade-sidecar is ready").await;
+    let settling = [("SNAPTRADE_SIDECAR__TENANTS__DEFAULT__SETTLE_TIMEOUT", "2s")];
+    let (program, ready) = remembering(sim, registry, &settling).await;
     let text = |field: &str| ready[field].as_str().unwrap().to_owned();
     Started {
         proxy: text("proxy"),

@@ -158,6 +158,28 @@ pub(crate) async fn simulator(options: Options) -> Simulator {
     Simulator::start(options, any).await.unwrap()
 }
 
+/// A sidecar before `sim` that remembers in `registry`, and what it said when it was ready. `more` are variables.
+pub(crate) async fn remembering(sim: &Simulator, registry: &str, more: &[(&str, &str)]) -> (Program, Value) {
+    let upstream = sim.url();
+    let variables = [
+        &TWO_VARIABLES[..],
+        &[("SNAPTRADE_SIDECAR__REGISTRY__URL", registry)],
+        more,
+    ]
+    .concat();
+    let arguments = [
+        "--listen",
+        ANY_PORT,
+        "--ops-listen",
+        ANY_PORT,
+        "--upstream",
+        &upstream,
+    ];
+    let mut program = Program::start(&arguments, &variables);
+    let ready = program.logged("snaptrade-sidecar is ready").await;
+    (program, ready)
+}
+
 impl Sidecar {
     /// `settings` are configuration keys and their values.
     pub(crate) async fn start(sim: Simulator, settings: &[(&str, &str)]) -> Self {

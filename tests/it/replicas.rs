@@ -6,8 +6,8 @@ use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall, FaultKind, Simula
 use sqlx::PgConnection;
 use tokio::task::JoinHandle;
 
-use crate::harness::{ANY_PORT, FIVE, Registration, Reply, client, options, patiently, read};
-use crate::program::{Program, TWO_VARIABLES, simulator};
+use crate::harness::{FIVE, Registration, Reply, client, options, patiently, read};
+use crate::program::{Program, remembering, simulator};
 use crate::registry::server::Server;
 
 /// Longer than any test.
@@ -81,22 +81,7 @@ impl<'s> Replicas<'s> {
 
 impl Replica {
     async fn start(sim: &Simulator, registry: &str) -> Self {
-        let upstream = sim.url();
-        let variables = [
-            TWO_VARIABLES[0],
-            TWO_VARIABLES[1],
-            ("SNAPTRADE_SIDECAR__REGISTRY__URL", registry),
-        ];
-        let arguments = [
-            "--listen",
-            ANY_PORT,
-            "--ops-listen",
-            ANY_PORT,
-            "--upstream",
-            &upstream,
-        ];
-        let mut program = Program::start(&arguments, &variables);
-        let ready = program.logged("snaptrade-sidecar is ready").await;
+        let (mut program, ready) = remembering(sim, registry, &[]).await;
         program.logged("SnapTrade answers for this key").await;
         Self {
             program,
