@@ -120,7 +120,7 @@ async fn r14_what_the_registry_does_not_take_is_told_later() {
     teller.flush().await;
     assert_eq!((teller.pending.users, teller.is_failing), (0, false));
     for (user, known) in registry.users(TENANT).await.unwrap() {
-        assert_eq!(known.calls, 1 + u64::from(user.as_str() == "0"), "{user}");
+        assert_eq!(known.calls, 1 + u32::from(user.as_str() == "0"), "{user}");
     }
 }
 

@@ -11,8 +11,9 @@ pub struct Known {
     pub registered: Option<(Millis, Source)>,
     /// When SnapTrade last answered a call for it with 2xx.
     pub last_active: Option<Millis>,
-    /// How many such calls there were.
-    pub calls: u64,
+    /// How many such calls there were; as many as can be counted, if there were more. Of connections, too: a million users
+    /// have to have room.
+    pub calls: u32,
     /// `None` where no webhook told of any.
     pub connections: Option<Connections>,
     /// By hand.
@@ -41,6 +42,6 @@ impl Source {
 /// A user's brokerage connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connections {
-    pub working: u32,
-    pub broken: u32,
+    pub working: u16,
+    pub broken: u16,
 }

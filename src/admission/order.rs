@@ -119,7 +119,7 @@ impl Standing {
             ),
             Key::NeverActive if known.last_active.is_none() && known.calls == 0 => Self::NeverCalled,
             Key::NeverActive => Self::HasCalled,
-            Key::LeastActive => Self::Calls(known.calls),
+            Key::LeastActive => Self::Calls(known.calls.into()),
             Key::NoConnections => match known.connections {
                 None => Self::ConnectionsUnknown,
                 Some(Connections {

@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_user_takes_no_more_room_than_it_is_said_to() {
         // A million of them with their index have to stay well under 150 MB.
-        assert!(size_of::<(UserId, Known)>() <= 80);
+        assert!(size_of::<(UserId, Known)>() <= 72);
     }
 
     proptest! {

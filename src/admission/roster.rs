@@ -141,13 +141,13 @@ impl Roster {
     /// `listUsers` may lag: a user that we just registered counts, one that we just saw go does not.
     fn with_own_changes(
         &mut self,
-        entries: Vec<UserId>,
+        mut entries: Vec<UserId>,
         named: &HashSet<UserId>,
         now: Instant,
         settle: Duration,
     ) -> Vec<UserId> {
-        let (lingering, mut entries) = entries.into_iter().partition(|id| self.is_on_its_way(id));
-        self.lingering = lingering;
+        let lingering = entries.extract_if(.., |id| self.is_on_its_way(id));
+        self.lingering = lingering.collect();
         // What is known of a user outlives a list that misses it for once, or the youngest would become one of unknown
         // age, and go first.
         self.registered.retain(|id, user| {

@@ -39,11 +39,12 @@ impl Turn<'_> {
     pub(super) fn look(&mut self) -> Step {
         self.admission.state = State::Looking;
         self.admission.asked = self.now;
+        // A reply that is no list leaves none; and of a million users, nobody has the room for two.
+        self.roster.forget_list();
         Step::List
     }
 
     pub(super) fn listed(&mut self, entries: Option<Vec<UserId>>) -> Step {
-        self.roster.forget_list();
         let settle = self.terms.settle_timeout;
         let asked = self.admission.asked;
         let taken = entries.is_some_and(|entries| {

@@ -106,7 +106,11 @@ impl<'a> Book<'a> {
                 "it could not be recorded who was active last".to_owned(),
             ));
         }
-        let changes = registry.changes(tenant, self.known.take()).await?;
+        let known = self.known.take();
+        if known.is_none() {
+            roster.forget();
+        }
+        let changes = registry.changes(tenant, known).await?;
         while let Some(entry) = self.unwritten.first() {
             registry.record(entry.clone()).await?;
             self.unwritten.remove(0);

@@ -102,7 +102,7 @@ impl Guard {
         roster.remember(known, Vec::new());
         let settle = self.terms().settle_timeout;
         // It cannot be empty against what this roster knows, which is nothing.
-        let _ = roster.take(seen.users, seen.at, Instant::now(), now(), settle);
+        let _ = roster.take(seen.users.to_vec(), seen.at, Instant::now(), now(), settle);
         Ok(self.terms().policy.ranking(&roster.candidates(now()), now()))
     }
 
@@ -257,7 +257,7 @@ impl Guard {
     /// Asks who is there.
     pub(super) async fn list_into(&self, roster: &mut Roster) -> Result<(), LookError> {
         let asked = Instant::now();
-        let called = self.manage.list().await;
+        let called = self.list().await;
         self.measure("list_users", &called);
         let Some(entries) = called.outcome else {
             return Err(LookError::new(called.status, called.failure.unwrap_or_default()));

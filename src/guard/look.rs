@@ -1,6 +1,7 @@
 //! Counting a tenant's users for those who only want to know.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::journal::now;
@@ -8,29 +9,16 @@ use super::{Guard, lock};
 use crate::admission::roster::Roster;
 use crate::snaptrade::listing::is_tombstone_shaped;
 use crate::types::UserId;
+use crate::upstream::manage::Called;
 
 /// The users of a tenant at some moment.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// Live ones, in the order of `listUsers`.
-    pub users: Vec<UserId>,
+    pub users: Arc<Vec<UserId>>,
     /// Deletions that are under way: entries whose deletion is queued, and what was sent and not seen to happen.
     pub pending_deletions: usize,
     pub at: Instant,
-}
-
-impl Seen {
-    fn of(entries: &[UserId], under_way: usize, at: Instant) -> Self {
-        let (tombstones, users): (Vec<_>, Vec<_>) = entries
-            .iter()
-            .cloned()
-            .partition(|id| is_tombstone_shaped(id.as_str()).is_some());
-        Self {
-            users,
-            pending_deletions: tombstones.len() + under_way,
-            at,
-        }
-    }
 }
 
 /// `listUsers` did not answer with a list.
@@ -72,9 +60,9 @@ impl Guard {
             return Err(error.clone());
         }
         let began = Instant::now();
-        let called = self.manage.list().await;
+        let called = self.list().await;
         self.measure("list_users", &called);
-        let Some(entries) = called.outcome else {
+        let Some(mut users) = called.outcome else {
             let error = LookError::new(called.status, called.failure.unwrap_or_default());
             self.log_failed_look(&error);
             self.note_trouble(Some(&error.why));
@@ -82,15 +70,38 @@ impl Guard {
             return Err(error);
         };
         self.note_trouble(None);
+        let tombstones: Vec<UserId> = users.extract_if(.., |id| is_tombstone(id)).collect();
+        let told = self.means.registry.seen(self.tenant(), &users, now()).await;
         let under_way = self.held.try_lock().map_or(0, |mut held| {
-            held.roster.note_seen(&entries, Instant::now(), now());
-            held.roster.under_way()
+            let roster = &mut held.roster;
+            roster.note_seen(&users, &tombstones, told.is_ok(), Instant::now(), now());
+            roster.under_way()
         });
-        let seen = Seen::of(&entries, under_way, began);
-        let noted = self.means.registry.seen(self.tenant(), &seen.users, now()).await;
-        self.note_failure(noted);
-        self.remember(seen.clone());
+        self.note_failure(told);
+        let seen = Seen {
+            users: Arc::new(users),
+            pending_deletions: tombstones.len() + under_way,
+            at: began,
+        };
+        self.tell_users(seen.users.len(), seen.pending_deletions);
+        *lock(&self.seen) = Some(seen.clone());
         Ok(seen)
+    }
+
+    /// Asks who is there.
+    pub(super) async fn list(&self) -> Called<Option<Vec<UserId>>> {
+        let before = lock(&self.seen).as_ref().map(|seen| Arc::clone(&seen.users));
+        let mut before = before.as_deref().map_or(&[][..], Vec::as_slice);
+        // Of very many users nearly all stand where they stood, but for some that went. Their ids are not had twice.
+        let id = |text: &str| match before.iter().take(3).position(|id| id.as_str() == text) {
+            Some(skipped) => {
+                let id = before[skipped].clone();
+                before = &before[skipped + 1..];
+                id
+            }
+            None => UserId::new(text),
+        };
+        self.manage.list(id).await
     }
 
     /// What keeps the users from being counted, or that nothing does.
@@ -116,15 +127,31 @@ impl Guard {
 
     /// Remembers what an admission saw, if its list still holds.
     pub(super) fn see(&self, roster: &Roster) {
-        if let Some((at, entries)) = roster.list() {
-            self.remember(Seen::of(entries, roster.under_way(), at));
-        }
+        let Some((at, entries)) = roster.list() else {
+            return;
+        };
+        let mut seen = lock(&self.seen);
+        // What nobody else looks at is written over: of a million users, three lists would be one too many.
+        let before = seen.take().and_then(|seen| Arc::into_inner(seen.users));
+        let mut users = before.unwrap_or_default();
+        users.clear();
+        users.extend(entries.iter().filter(|id| !is_tombstone(id)).cloned());
+        let pending_deletions = entries.len() - users.len() + roster.under_way();
+        self.tell_users(users.len(), pending_deletions);
+        *seen = Some(Seen {
+            users: Arc::new(users),
+            pending_deletions,
+            at,
+        });
     }
 
-    fn remember(&self, seen: Seen) {
+    fn tell_users(&self, users: usize, pending_deletions: usize) {
         let metrics = &self.means.metrics;
-        metrics.users(self.tenant(), seen.users.len());
-        metrics.pending_deletions(self.tenant(), seen.pending_deletions);
-        *lock(&self.seen) = Some(seen);
+        metrics.users(self.tenant(), users);
+        metrics.pending_deletions(self.tenant(), pending_deletions);
     }
+}
+
+fn is_tombstone(id: &UserId) -> bool {
+    is_tombstone_shaped(id.as_str()).is_some()
 }

@@ -78,7 +78,7 @@ impl Guard {
             story.record(&notes);
             book.follow(roster, is_list, registered.as_ref()).await;
             event = match step {
-                Step::List => self.list(&mut story).await,
+                Step::List => self.look_again(&mut story).await,
                 Step::Pause(time) => {
                     tokio::time::sleep(time).await;
                     Event::Woken
@@ -130,8 +130,8 @@ impl Guard {
         admitted
     }
 
-    async fn list(&self, story: &mut Story<'_>) -> Event {
-        let called = self.manage.list().await;
+    async fn look_again(&self, story: &mut Story<'_>) -> Event {
+        let called = self.list().await;
         story.called("list_users", &called);
         self.note_trouble(called.failure.as_deref());
         Event::Listed(called.outcome)

@@ -134,10 +134,10 @@ fn user(place: usize, ranked: &Ranked) -> User {
         known_by: registered.map(|(_, source)| Source::token(source).to_owned()),
         first_seen: time(known.first_seen),
         last_active: known.last_active.map(time),
-        calls: known.calls,
+        calls: known.calls.into(),
         connections: known.connections.map(|count| Connections {
-            working: count.working,
-            broken: count.broken,
+            working: count.working.into(),
+            broken: count.broken.into(),
         }),
         protected_by_hand: known.protected,
     }

@@ -102,7 +102,7 @@ mod tests {
 
     fn seen(ids: &[&str], tombstones: usize) -> Seen {
         Seen {
-            users: ids.iter().map(UserId::new).collect(),
+            users: Arc::new(ids.iter().map(UserId::new).collect()),
             pending_deletions: tombstones,
             at: Instant::now(),
         }

@@ -149,7 +149,8 @@ impl Memory {
         for activity in batch {
             let tenant = state.tenant(&activity.tenant);
             if let Some(known) = tenant.users.get_mut(&activity.user) {
-                known.calls += activity.calls;
+                let more = u32::try_from(activity.calls).unwrap_or(u32::MAX);
+                known.calls = known.calls.saturating_add(more);
                 known.last_active = known.last_active.max(Some(activity.last));
                 tenant.log(&activity.user);
             }
@@ -178,7 +179,7 @@ impl Memory {
             }
         };
         let count = |works| connections.values().filter(|is| **is == works).count();
-        let count = |works| u32::try_from(count(works)).unwrap_or(u32::MAX);
+        let count = |works| u16::try_from(count(works)).unwrap_or(u16::MAX);
         known.connections = Some(Connections {
             working: count(true),
             broken: count(false),

@@ -77,12 +77,12 @@ pub(super) fn user(row: UserRow) -> (UserId, Known) {
         Some("own") => Source::Own,
         _ => Source::Webhook,
     };
-    let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    let count = |count| u16::try_from(count).unwrap_or(u16::MAX);
     let known = Known {
         first_seen: Millis(first_seen),
         registered: registered.map(|at| (Millis(at), source)),
         last_active: last_active.map(Millis),
-        calls: u64::try_from(calls).unwrap_or(0),
+        calls: u32::try_from(calls.max(0)).unwrap_or(u32::MAX),
         connections: working.zip(broken).map(|(working, broken)| Connections {
             working: count(working),
             broken: count(broken),

@@ -86,12 +86,13 @@ impl Manage {
         }
     }
 
-    /// Asks who is registered. `None` if the reply is not a list of ids.
-    pub async fn list(&self) -> Called<Option<Vec<UserId>>> {
+    /// Asks who is registered. `None` if the reply is not a list of ids. They are as `id` makes them of their text, so that
+    /// what is known already takes no memory anew.
+    pub async fn list(&self, mut id: impl FnMut(&str) -> UserId) -> Called<Option<Vec<UserId>>> {
         let mut reader = Reader::default();
         let exchange = self
             .call(Method::GET, "/snapTrade/listUsers", "", LIST_BYTES_MAX, |piece| {
-                reader.feed(piece);
+                reader.feed_known(piece, &mut id);
             })
             .await;
         let read = match (exchange.is_whole, exchange.status) {

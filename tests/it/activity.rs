@@ -39,7 +39,7 @@ async fn known_in_the_end<const N: usize>(it: Harness, users: [&str; N]) -> [Opt
 }
 
 fn calls(known: Option<Known>) -> u64 {
-    known.map_or(u64::MAX, |known| known.calls)
+    known.map_or(u64::MAX, |known| known.calls.into())
 }
 
 #[tokio::test]

@@ -16,9 +16,15 @@ impl Roster {
     /// unknown age, and go first.
     pub fn remember(&mut self, known: Vec<(UserId, Known)>, deletions: Vec<Millis>) {
         self.people = People::new(known);
-        self.newly_seen.clear();
+        self.newly_seen = Vec::new();
         self.deletions = deletions;
         self.keep_own();
+    }
+
+    /// All is about to be remembered anew; of a million users, nobody has the room to have them twice meanwhile.
+    pub fn forget(&mut self) {
+        self.people = People::default();
+        self.newly_seen = Vec::new();
     }
 
     /// As [`Self::remember`], where the registry tells what changed since: who is gone, and whom it knows differently or
@@ -95,6 +101,7 @@ impl Roster {
                 *id = self.people.at(place).0.clone();
             } else if !is_tombstone(id) {
                 self.first_sight(id, clock);
+                self.newly_seen.push(id.clone());
             }
             let place = place.and_then(|place| u32::try_from(place).ok());
             let skipped = usize::from(place.is_some() && near.get(1).copied() == place);
@@ -120,17 +127,28 @@ impl Roster {
             ..Known::default()
         };
         self.people.add(id, first_seen);
-        self.newly_seen.push(id.clone());
     }
 
-    /// Notes who was listed, perhaps somewhere else. It counts for protections and proves nothing else: that list was
-    /// fetched without the lock, and may be from before what is known here.
-    pub fn note_seen(&mut self, entries: &[UserId], now: Instant, clock: Millis) {
-        for id in entries {
-            if is_tombstone(id) {
-                self.tombstones.entry(id.clone()).or_insert(now);
-            } else if !self.is_on_its_way(id) && self.people.place(id).is_none() {
+    /// Notes who was listed, perhaps somewhere else, and whether the registry knows. It counts for protections and proves
+    /// nothing else: that list was fetched without the lock, and may be from before what is known here.
+    pub fn note_seen(
+        &mut self,
+        users: &[UserId],
+        tombstones: &[UserId],
+        is_told: bool,
+        now: Instant,
+        clock: Millis,
+    ) {
+        for id in tombstones {
+            self.tombstones.entry(id.clone()).or_insert(now);
+        }
+        if self.people.len() == 0 {
+            self.people.reserve(users.len());
+        }
+        for id in users {
+            if !self.is_on_its_way(id) && self.people.place(id).is_none() {
                 self.first_sight(id, clock);
+                self.newly_seen.extend((!is_told).then(|| id.clone()));
             }
         }
     }

@@ -66,7 +66,7 @@ fn remembered(dice: &mut Dice, clean: bool) -> Option<Known> {
         first_seen: ago(dice),
         registered: is_registered.then_some((registered, Source::Own)),
         last_active: is_active.then_some(last_active),
-        calls: dice.below(3),
+        calls: u32::try_from(dice.below(3)).unwrap(),
         connections: None,
         protected: !clean && dice.percent(15),
     };

@@ -215,8 +215,9 @@ fn newly_seen_are_those_that_were_not_remembered() {
     let (now, clock) = (bench.now, bench.here.clock);
     bench
         .roster
-        .note_seen(&[id("e"), id("y_deleted"), id("a")], now, clock);
+        .note_seen(&[id("e"), id("a")], &[id("y_deleted")], false, now, clock);
     assert_eq!(bench.roster.take_newly_seen(), [id("e")]);
+    bench.roster.note_seen(&[id("f")], &[], true, now, clock);
     assert!(bench.roster.take_newly_seen().is_empty());
 }
 

@@ -34,7 +34,7 @@ fn registered(at: i64) -> Known {
     }
 }
 
-fn called(at: i64, calls: u64) -> Known {
+fn called(at: i64, calls: u32) -> Known {
     Known {
         last_active: Some(Millis(at)),
         calls,
@@ -42,7 +42,7 @@ fn called(at: i64, calls: u64) -> Known {
     }
 }
 
-fn connected(working: u32, broken: u32) -> Known {
+fn connected(working: u16, broken: u16) -> Known {
     Known {
         connections: Some(Connections { working, broken }),
         ..Known::default()

@@ -49,7 +49,7 @@ fn a_list_in_any_order_finds_what_is_known_of_each() {
     let mut bench = Bench::new();
     bench.terms.max_users = 1_000;
     let known = |n: usize| Known {
-        calls: n as u64,
+        calls: u32::try_from(n).unwrap(),
         ..Known::default()
     };
     let of = |ids: &[usize]| ids.iter().map(|n| (name(*n), known(*n))).collect();

@@ -11,9 +11,9 @@ use super::*;
 fn any_known() -> impl Strategy<Value = Known> {
     let times = || select(vec![0, 1, 500, NOW.0 - 1, NOW.0, NOW.0 + 1]).prop_map(Millis);
     let registered = proptest::option::of((times(), select(vec![Source::Own, Source::Webhook])));
-    let connections = proptest::option::of((0..2u32, 0..2u32))
+    let connections = proptest::option::of((0..2u16, 0..2u16))
         .prop_map(|found| found.map(|(working, broken)| Connections { working, broken }));
-    let calls = select(vec![0, 1, 2, u64::MAX]);
+    let calls = select(vec![0, 1, 2, u32::MAX]);
     (
         times(),
         registered,
