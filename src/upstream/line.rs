@@ -2,6 +2,7 @@
 //! they may have to be written again.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +10,7 @@ use std::task::{Context, Poll};
 
 use http::{HeaderName, HeaderValue, Request};
 use hyper::rt::{Read, ReadBufCursor, Write};
+use socket2::SockRef;
 
 use super::body::RequestBody;
 use super::connect::Stream;
@@ -30,6 +32,8 @@ pub(super) struct Watch(Arc<Watched>);
 #[derive(Debug, Default)]
 struct Watched {
     is_dry: AtomicBool,
+    /// Nothing may have come by now.
+    must_be_quiet: AtomicBool,
     /// How often something was read since the request: bytes, or that there will be no more.
     reads: AtomicUsize,
     is_recording: AtomicBool,
@@ -62,6 +66,12 @@ impl Watch {
             record.bytes.shrink_to(HEAD_BYTES_KEPT_MAX);
             record.taken = 0;
         }
+    }
+
+    /// To be called before a request that cannot be repeated and meets a connection that was idle. Whether the upstream
+    /// closed that is asked of the system then: the runtime, which asks for all sockets at once, may not have done so since.
+    pub(super) fn demand_quiet(&self) {
+        self.0.must_be_quiet.store(true, Ordering::Relaxed);
     }
 
     /// The request that was remembered, which must be one without a body, unless the upstream had begun to answer it before
@@ -109,6 +119,16 @@ impl Line {
     }
 }
 
+/// Whether nothing came: neither bytes, nor that there will be none, nor an error.
+fn is_quiet(stream: &Stream) -> bool {
+    let tcp = match stream {
+        Stream::Http(tcp) => tcp.inner(),
+        Stream::Https(tls) => tls.inner().get_ref().0.inner().inner(),
+    };
+    let peeked = SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]);
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
 impl Read for Line {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -117,6 +137,12 @@ impl Read for Line {
     ) -> Poll<io::Result<()>> {
         if self.watch.0.is_dry.load(Ordering::Relaxed) {
             return Poll::Pending;
+        }
+        if self.watch.0.must_be_quiet.load(Ordering::Relaxed) {
+            self.watch.0.must_be_quiet.store(false, Ordering::Relaxed);
+            if !is_quiet(&self.stream) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
         }
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         match &polled {

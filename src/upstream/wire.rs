@@ -115,7 +115,11 @@ impl Wire {
     ) -> Result<Response<Incoming>, Unanswered> {
         self.used = now;
         let watch = &self.connection.watch;
-        watch.begin_request(self.was_idle && is_repeatable(request));
+        let can_repeat = is_repeatable(request);
+        watch.begin_request(self.was_idle && can_repeat);
+        if self.was_idle && !can_repeat {
+            watch.demand_quiet();
+        }
         // Not within the runtime's budget for a task: used up, it would ask for a wake-up that goes nowhere.
         let mut reply = pin!(unconstrained(
             self.sender.try_send_request(std::mem::take(request))
@@ -245,5 +249,56 @@ impl Alarm {
             }
             self.0.as_mut().reset(deadline);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use http::Method;
+
+    use super::*;
+    use crate::upstream::connect::{Connected, Connector};
+    use crate::upstream::tls;
+
+    fn answer_one(mut peer: TcpStream) -> TcpStream {
+        let mut head = [0; 1024];
+        assert!(peer.read(&mut head).unwrap() > 0);
+        peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        peer
+    }
+
+    #[tokio::test]
+    async fn r9_nothing_is_lost_to_a_connection_whose_end_the_runtime_has_not_seen_yet() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let origin = format!("http://{}/", listener.local_addr().unwrap());
+        let tls = tls::client_config(None).unwrap();
+        let connector = Connector::new(tls, origin.parse().unwrap(), Duration::from_secs(10));
+        let Connected::Http1(mut wire) = connector.connect().await.unwrap() else {
+            panic!("without TLS there is only HTTP/1.1");
+        };
+        let (peer, _) = listener.accept().unwrap();
+        let answering = thread::spawn(move || answer_one(peer));
+        let (now, patience) = (Instant::now(), Duration::from_secs(10));
+        let reply = wire
+            .send(&mut Request::new(RequestBody::empty()), None, now, patience)
+            .await;
+        assert_eq!(reply.map_err(|failed| failed.error).unwrap().status(), 200);
+        assert!(wire.is_alive());
+        wire.was_idle = true;
+        // The runtime gets no turn between this and the request.
+        drop(answering.join().unwrap());
+        let mut post = Request::new(RequestBody::empty());
+        *post.method_mut() = Method::POST;
+        let Err(failed) = wire.send(&mut post, None, now, patience).await else {
+            panic!("nobody was there to answer");
+        };
+        let again = failed.request.expect("it was not sent");
+        assert_eq!(again.method(), Method::POST);
+        assert!(!failed.error.sent(), "{}", failed.error);
     }
 }
