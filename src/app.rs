@@ -33,7 +33,7 @@ use crate::server::{Limits, Listeners};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::forward::Forwarder;
-use crate::upstream::{manage, tls};
+use crate::upstream::{outbound, tls};
 use crate::webhooks::Webhooks;
 
 /// For the calls to the ops plane that are still open when all else is done; the least that notices get, too.
@@ -73,7 +73,7 @@ pub enum BuildError {
     },
     Tls(rustls::Error),
     Threads(io::Error),
-    ManageClient(reqwest::Error),
+    Client(reqwest::Error),
     Registry(RegistryError),
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for BuildError {
             }
             Self::Threads(_) => f.write_str("cannot start the worker threads"),
             Self::Tls(_) => f.write_str("cannot set up TLS for the upstream"),
-            Self::ManageClient(_) => f.write_str("cannot set up the client for management calls"),
+            Self::Client(_) => f.write_str("cannot set up the client for notices and webhooks"),
             Self::Registry(_) => f.write_str("cannot use the registry (registry.url)"),
         }
     }
@@ -108,7 +108,7 @@ impl std::error::Error for BuildError {
         match self {
             Self::Listen { source, .. } | Self::Threads(source) => Some(source),
             Self::Tls(source) => Some(source),
-            Self::ManageClient(source) => Some(source),
+            Self::Client(source) => Some(source),
             Self::Registry(source) => Some(source),
         }
     }
@@ -127,8 +127,7 @@ impl App {
             None => None,
         };
         let tls = tls::client_config(config.proxy.upstream_ca.as_ref()).map_err(BuildError::Tls)?;
-        let http =
-            manage::client(tls.clone(), config.proxy.connect_timeout).map_err(BuildError::ManageClient)?;
+        let http = outbound::client(tls.clone(), config.proxy.connect_timeout).map_err(BuildError::Client)?;
         let limits = config
             .tenants
             .iter()
@@ -147,8 +146,6 @@ impl App {
         let teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics));
         let (stopping, admissions) = (CancellationToken::new(), TaskTracker::new());
         let means = Means {
-            http: http.clone(),
-            origin: config.proxy.upstream.to_string(),
             forwarder: Forwarder::new(&config.proxy, tls.clone()),
             metrics: Arc::clone(&metrics),
             registry: Arc::clone(&registry),

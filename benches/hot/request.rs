@@ -22,7 +22,7 @@ use snaptrade_sidecar::server::{Limits, Listeners};
 use snaptrade_sidecar::telemetry::health::Health;
 use snaptrade_sidecar::telemetry::metrics::Metrics;
 use snaptrade_sidecar::upstream::forward::Forwarder;
-use snaptrade_sidecar::upstream::{manage, tls};
+use snaptrade_sidecar::upstream::{outbound, tls};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle};
@@ -107,9 +107,9 @@ fn proxy(config: &Config, metrics: &Arc<Metrics>) -> Proxy {
     let tls = tls::client_config(None).unwrap();
     let registry = Arc::new(Registry::memory());
     let forwarder = Forwarder::new(&config.proxy, tls.clone());
-    let http = manage::client(tls, config.proxy.connect_timeout).unwrap();
+    let http = outbound::client(tls, config.proxy.connect_timeout).unwrap();
     let means = notices::Means {
-        http: http.clone(),
+        http,
         registry: Arc::clone(&registry),
         metrics: Arc::clone(metrics),
         replica: "bench".into(),
@@ -117,8 +117,6 @@ fn proxy(config: &Config, metrics: &Arc<Metrics>) -> Proxy {
     let notices = Notices::new(&config.tenants, means, Schedule::default());
     let tally = Teller::new(Arc::clone(&registry), Arc::clone(metrics)).tally();
     let means = Means {
-        http,
-        origin: config.proxy.upstream.to_string(),
         forwarder: forwarder.clone(),
         metrics: Arc::clone(metrics),
         registry,

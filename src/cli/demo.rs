@@ -15,7 +15,7 @@ use crate::proxy::outcome::{ADMISSION, EVICTED};
 use crate::simulator::{Call, CallKind, Dialect, Options, Simulator, sign};
 use crate::telemetry::logging::{self, Flush};
 use crate::types::Timestamp;
-use crate::upstream::{manage, tls};
+use crate::upstream::{outbound, tls};
 
 const CLIENT_ID: &str = "DEMO";
 const CONSUMER_KEY: &str = "demo-consumer-key";
@@ -113,7 +113,7 @@ async fn build(demo: &Demo, simulator: &Simulator) -> Result<(App, Flush), Failu
 
 fn client() -> Result<reqwest::Client, Failure> {
     let tls = tls::client_config(None).map_err(|error| Failure::new(&error))?;
-    manage::client(tls, Duration::from_secs(5)).map_err(|error| Failure::new(&error))
+    outbound::client(tls, Duration::from_secs(5)).map_err(|error| Failure::new(&error))
 }
 
 /// The backend, and what it sees.

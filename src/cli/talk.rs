@@ -7,7 +7,7 @@ use http::Method;
 
 use super::Failure;
 use crate::types::Token;
-use crate::upstream::{manage, tls};
+use crate::upstream::{outbound, tls};
 
 /// To reach a sidecar, which is near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -28,7 +28,7 @@ pub(super) async fn ask(
     body_bytes_max: usize,
 ) -> Result<Answer, Failure> {
     let tls = tls::client_config(None).map_err(|error| Failure::new(&error))?;
-    let client = manage::client(tls, CONNECT_TIMEOUT).map_err(|error| Failure::new(&error))?;
+    let client = outbound::client(tls, CONNECT_TIMEOUT).map_err(|error| Failure::new(&error))?;
     let mut request = client.request(method, url).timeout(timeout);
     if let Some(token) = token {
         request = request.bearer_auth(token.expose());

@@ -48,9 +48,6 @@ use replay::Replays;
 /// What a guard works with, beside its tenant's configuration.
 #[derive(Clone, Debug)]
 pub struct Means {
-    pub http: reqwest::Client,
-    /// Scheme and authority of the upstream.
-    pub origin: String,
     pub forwarder: Forwarder,
     pub metrics: Arc<Metrics>,
     pub registry: Arc<Registry>,
@@ -118,8 +115,7 @@ impl Guard {
     pub fn new(tenant: Tenant, means: Means) -> Self {
         let key = SigningKey::new(&tenant.consumer_key);
         let manage = Manage::new(
-            means.http.clone(),
-            means.origin.clone(),
+            means.forwarder.clone(),
             tenant.client_id.clone(),
             key.clone(),
             tenant.manage_timeout,

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::config::{self, Sources};
 use crate::registry::Recorded;
-use crate::upstream::{manage, tls};
+use crate::upstream::{outbound, tls};
 
 const SECRET: &str = "a secret of the application";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,7 +95,7 @@ impl Teller {
         let registry = Arc::new(Registry::memory());
         let metrics = Arc::new(Metrics::new([("default", 5)]));
         let means = Means {
-            http: manage::client(tls::client_config(None).unwrap(), PATIENCE).unwrap(),
+            http: outbound::client(tls::client_config(None).unwrap(), PATIENCE).unwrap(),
             registry: Arc::clone(&registry),
             metrics: Arc::clone(&metrics),
             replica: "r".into(),

@@ -1,14 +1,20 @@
 //! The sidecar's own calls to `SnapTrade`: `listUsers` and `deleteUser`.
 //!
-//! A deletion is sent once: no redirect is followed, nothing is retried, and no proxy of the environment is used.
+//! They go by the same connections as registrations. A deletion is sent once; no redirect is followed, and no proxy of the
+//! environment is used.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, Method};
+use http::header::{ACCEPT, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http_body_util::BodyExt as _;
+use tokio::time::timeout;
 
-use super::pool::IDLE_MAX_UNREPEATABLE;
+use super::body::{ReplyBody, RequestBody};
+use super::error::UpstreamError;
+use super::forward::Forwarder;
 use crate::snaptrade::answer::{self, Deletion};
 use crate::snaptrade::canonical::Canonical;
 use crate::snaptrade::listing::Reader;
@@ -26,12 +32,15 @@ const DELETE_BYTES_MAX: usize = 64 << 10;
 /// How far a management call's timestamp may run ahead of the clock, in seconds.
 const TIMESTAMP_LEAD_MAX: i64 = 30;
 
+const SIGNATURE: HeaderName = HeaderName::from_static("signature");
+/// Some firewalls refuse who says nothing of itself.
+const NAME: HeaderValue = HeaderValue::from_static(concat!("snaptrade-sidecar/", env!("CARGO_PKG_VERSION")));
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
+
 /// Makes one tenant's management calls.
 #[derive(Clone, Debug)]
 pub struct Manage {
-    http: reqwest::Client,
-    /// Scheme and authority, without a trailing slash.
-    origin: String,
+    forwarder: Forwarder,
     client_id: ClientId,
     key: SigningKey,
     timeout: Duration,
@@ -49,36 +58,11 @@ pub struct Called<T> {
     pub failure: Option<String>,
 }
 
-/// The HTTP client that all tenants share.
-///
-/// # Errors
-/// If the TLS configuration is one that the client cannot use.
-pub fn client(
-    tls: rustls::ClientConfig,
-    connect_timeout: Duration,
-) -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .connect_timeout(connect_timeout)
-        .pool_idle_timeout(IDLE_MAX_UNREPEATABLE)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .build()
-}
-
 impl Manage {
     /// `timeout` is for one call, its body included.
-    pub fn new(
-        http: reqwest::Client,
-        origin: String,
-        client_id: ClientId,
-        key: SigningKey,
-        timeout: Duration,
-    ) -> Self {
+    pub fn new(forwarder: Forwarder, client_id: ClientId, key: SigningKey, timeout: Duration) -> Self {
         Self {
-            http,
-            origin,
+            forwarder,
             client_id,
             key,
             timeout,
@@ -152,32 +136,45 @@ impl Manage {
         take: impl FnMut(&[u8]),
     ) -> Exchange {
         let began = Instant::now();
+        let mut exchange = Exchange::default();
+        let made = self.make(&mut exchange, method, path, parameters, bytes_max, take);
+        let failed = match timeout(self.timeout, made).await {
+            Ok(made) => made.err(),
+            Err(_) => Some(UpstreamError::no_answer(self.timeout)),
+        };
+        // A call that was given up in the middle may have been sent.
+        exchange.unsent = failed.as_ref().is_some_and(|error| !error.sent());
+        exchange.fault = failed;
+        exchange.took = began.elapsed();
+        exchange
+    }
+
+    async fn make(
+        &self,
+        exchange: &mut Exchange,
+        method: Method,
+        path: &str,
+        parameters: &str,
+        bytes_max: usize,
+        take: impl FnMut(&[u8]),
+    ) -> Result<(), UpstreamError> {
         let timestamp = self.timestamp();
         let client_id = query::encode(self.client_id.as_str());
         let query = format!("{parameters}clientId={client_id}&timestamp={timestamp}");
         let signature = self.key.sign(Form::OURS, path, &query, &Canonical::null());
-        let request = self
-            .http
-            .request(method, format!("{}{path}?{query}", self.origin))
-            .header("Signature", signature)
-            .timeout(self.timeout);
-        let mut exchange = Exchange::default();
-        match request.send().await {
-            Ok(reply) => {
-                exchange.status = Some(reply.status().as_u16());
-                exchange.headers = reply.headers().clone();
-                match read(reply, bytes_max, take).await {
-                    Ok(is_whole) => exchange.is_whole = is_whole,
-                    Err(error) => exchange.fault = Some(error.without_url()),
-                }
-            }
-            Err(error) => {
-                exchange.unsent = error.is_connect() || error.is_builder();
-                exchange.fault = Some(error.without_url());
-            }
-        }
-        exchange.took = began.elapsed();
-        exchange
+        let mut request = Request::new(RequestBody::empty());
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::try_from(format!("{path}?{query}")).map_err(UpstreamError::unsendable)?;
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, ANYTHING);
+        headers.insert(USER_AGENT, NAME);
+        let signature = HeaderValue::from_str(&signature).map_err(UpstreamError::unsendable)?;
+        headers.insert(SIGNATURE, signature);
+        let reply = self.forwarder.send(&mut request, Instant::now()).await?;
+        exchange.status = Some(reply.status().as_u16());
+        exchange.headers = reply.headers().clone();
+        exchange.is_whole = read(reply, bytes_max, take).await?;
+        Ok(())
     }
 }
 
@@ -191,7 +188,7 @@ struct Exchange {
     took: Duration,
     /// Nothing of the request left, so that it had no effect.
     unsent: bool,
-    fault: Option<reqwest::Error>,
+    fault: Option<UpstreamError>,
 }
 
 impl Exchange {
@@ -212,12 +209,13 @@ impl Exchange {
 
 /// Reads the body. Whether that came to its end: not if it is longer than `bytes_max`.
 async fn read(
-    mut reply: reqwest::Response,
+    reply: Response<ReplyBody>,
     bytes_max: usize,
     mut take: impl FnMut(&[u8]),
-) -> Result<bool, reqwest::Error> {
-    let mut bytes = 0;
-    while let Some(piece) = reply.chunk().await? {
+) -> Result<bool, UpstreamError> {
+    let (mut body, mut bytes) = (reply.into_body(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame?.into_data() else { continue };
         bytes += piece.len();
         if bytes > bytes_max {
             return Ok(false);

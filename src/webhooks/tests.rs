@@ -9,7 +9,7 @@ use crate::config::{self, Sources};
 use crate::guard::Means;
 use crate::notices::{self, Notices, Schedule};
 use crate::upstream::forward::Forwarder;
-use crate::upstream::{manage, tls};
+use crate::upstream::{outbound, tls};
 
 fn webhooks() -> Arc<Webhooks> {
     let flags = [
@@ -25,7 +25,7 @@ fn webhooks() -> Arc<Webhooks> {
     };
     let config = config::load(sources).unwrap().config;
     let tls = tls::client_config(None).unwrap();
-    let http = manage::client(tls.clone(), Duration::from_secs(1)).unwrap();
+    let http = outbound::client(tls.clone(), Duration::from_secs(1)).unwrap();
     let (registry, metrics) = (
         Arc::new(Registry::memory()),
         Arc::new(Metrics::new([("default", 5)])),
@@ -37,8 +37,6 @@ fn webhooks() -> Arc<Webhooks> {
         replica: "r".into(),
     };
     let means = Means {
-        http: http.clone(),
-        origin: config.proxy.upstream.to_string(),
         forwarder: Forwarder::new(&config.proxy, tls),
         metrics: Arc::clone(&metrics),
         registry: Arc::clone(&registry),

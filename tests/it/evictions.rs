@@ -32,8 +32,8 @@ async fn r3_nobody_is_evicted_when_the_users_cannot_be_counted() {
         it.sim.remove_user("e");
         assert_eq!(it.register("e").await.status, 200);
         for fault in &broken {
-            // The limit error that SnapTrade then answers makes the sidecar look again.
-            it.sim.inject(fault.clone().times(2));
+            // The limit error that SnapTrade then answers makes the sidecar look again, and what was reset is asked twice.
+            it.sim.inject(fault.clone().times(4));
             let reply = it.register("new").await;
             assert_eq!(
                 (reply.status.as_u16(), reply.admission()),

@@ -10,7 +10,7 @@ use snaptrade_sidecar::app::{App, BuildError};
 use snaptrade_sidecar::config::{self, Sources};
 use snaptrade_sidecar::registry::Registry;
 use snaptrade_sidecar::simulator::{Call, CallKind, Dialect, Options, Simulator, sign};
-use snaptrade_sidecar::upstream::{manage, tls};
+use snaptrade_sidecar::upstream::{outbound, tls};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -257,7 +257,7 @@ impl Harness {
 }
 
 pub(crate) fn client() -> reqwest::Client {
-    manage::client(tls::client_config(None).unwrap(), PATIENCE).unwrap()
+    outbound::client(tls::client_config(None).unwrap(), PATIENCE).unwrap()
 }
 
 pub(crate) async fn read(reply: reqwest::Response) -> Reply {

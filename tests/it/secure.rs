@@ -21,7 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
-use snaptrade_sidecar::upstream::{manage, tls};
+use snaptrade_sidecar::upstream::{outbound, tls};
 use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -64,7 +64,7 @@ impl Secure {
         let listener = TcpListener::bind(ANY_PORT).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, seen) = mpsc::channel(64);
-        let client = || manage::client(tls::client_config(None).unwrap(), PATIENCE).unwrap();
+        let client = || outbound::client(tls::client_config(None).unwrap(), PATIENCE).unwrap();
         let answering = Answering {
             seen: sender,
             simulator: simulator.map(|url| (url, client())),

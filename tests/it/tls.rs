@@ -2,7 +2,7 @@
 
 use http::{Method, Version};
 use snaptrade_sidecar::simulator::{CallKind, Simulator};
-use snaptrade_sidecar::upstream::{manage, tls};
+use snaptrade_sidecar::upstream::{outbound, tls};
 
 use crate::harness::{ANY_PORT, FIVE, PATIENCE, Registration, Sidecar, options, patiently};
 use crate::raw::{End, Message, Peer};
@@ -192,7 +192,7 @@ async fn registrations_make_room_behind_tls() {
         let sidecar = Sidecar::before(&upstream.url(), &trust).await;
         let registration = Registration::of("new");
         let (target, signature) = registration.signed();
-        let http = manage::client(tls::client_config(None).unwrap(), PATIENCE).unwrap();
+        let http = outbound::client(tls::client_config(None).unwrap(), PATIENCE).unwrap();
         let request = http
             .post(format!("http://{}{target}", sidecar.proxy))
             .header("signature", signature.unwrap())
