@@ -3,6 +3,7 @@
 //! The runtime that builds the [`App`] is the control runtime: it runs admissions, management calls and the ops plane.
 //! The workers, a thread each, carry the traffic.
 
+pub mod reload;
 mod upkeep;
 
 use std::fmt;
@@ -23,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::activity::Teller;
-use crate::config::{Config, Tenant};
-use crate::guard::{Guard, Means};
+use crate::config::Config;
+use crate::guard::{Guard, InForce, Live, Means};
 use crate::notices::{self, Notices, Schedule};
 use crate::ops::{self, Ops};
 use crate::proxy::{Proxy, Shared};
@@ -35,6 +36,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::upstream::forward::Forwarder;
 use crate::upstream::{outbound, tls};
 use crate::webhooks::Webhooks;
+use reload::{Reloader, Reloading};
 
 /// For the calls to the ops plane that are still open when all else is done; the least that notices get, too.
 const OPS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,21 +47,17 @@ const LAST_CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// A sidecar whose ports are bound and which has not begun to answer.
 #[derive(Debug)]
 pub struct App {
-    config: Config,
+    live: Live,
     listeners: Listeners,
     ops: TcpListener,
     ops_addr: SocketAddr,
     webhooks: Option<(TcpListener, SocketAddr, Webhooks)>,
     tls: rustls::ClientConfig,
-    guards: Vec<Arc<Guard>>,
+    means: Means,
+    reloading: Option<Reloading>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    registry: Arc<Registry>,
     teller: Teller,
-    notices: Notices,
-    /// Cancelled on the first signal: from then on nobody is evicted.
-    stopping: CancellationToken,
-    admissions: TaskTracker,
 }
 
 /// Why a sidecar could not be built.
@@ -144,44 +142,50 @@ impl App {
         };
         let notices = Notices::new(&config.tenants, means, Schedule::default());
         let teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics));
-        let (stopping, admissions) = (CancellationToken::new(), TaskTracker::new());
         let means = Means {
             forwarder: Forwarder::new(&config.proxy, tls.clone()),
             metrics: Arc::clone(&metrics),
             registry: Arc::clone(&registry),
             tally: teller.tally(),
             replica,
-            notices: notices.clone(),
-            stopping: stopping.clone(),
+            notices,
+            stopping: CancellationToken::new(),
             runtime: Handle::current(),
-            tasks: admissions.clone(),
+            tasks: TaskTracker::new(),
         };
-        let guard = |tenant: &Tenant| Arc::new(Guard::new(tenant.clone(), means.clone()));
-        let guards: Vec<_> = config.tenants.iter().map(guard).collect();
+        let live = Live::new(InForce::new(config, |tenant| {
+            Arc::new(Guard::new(Arc::clone(tenant), means.clone()))
+        }));
         let webhooks = hooks.map(|(listener, addr)| {
-            let (registry, metrics) = (Arc::clone(&registry), Arc::clone(&metrics));
+            let metrics = Arc::clone(&metrics);
             (
                 listener,
                 addr,
-                Webhooks::new(&config, &guards, http, registry, metrics),
+                Webhooks::new(live.clone(), http, registry, metrics),
             )
         });
         Ok(Self {
-            config,
+            live,
             listeners,
             ops,
             ops_addr,
             webhooks,
             tls,
-            guards,
+            means,
+            reloading: None,
             health: Arc::new(Health::new()),
             metrics,
-            registry,
             teller,
-            notices,
-            stopping,
-            admissions,
         })
+    }
+
+    /// From [`App::run`] on, the configuration is reloaded when it changes or somebody asks for it.
+    #[must_use]
+    pub fn reloading(self, reloading: Reloading) -> Self {
+        Self {
+            reloading: Some(reloading),
+            ..self
+        }
     }
 
     /// Where the application reaches the sidecar.
@@ -201,7 +205,7 @@ impl App {
 
     /// What the sidecar remembers.
     pub fn registry(&self) -> Arc<Registry> {
-        Arc::clone(&self.registry)
+        Arc::clone(&self.means.registry)
     }
 
     /// Answers until `shutdown` completes, then drains: not ready but still accepting for `drain_delay`, then for at
@@ -217,7 +221,7 @@ impl App {
         let proxy = self.proxy();
         let last_call = CancellationToken::new();
         let teller = tokio::spawn(self.teller.run(last_call.clone()));
-        let limits = Limits::from(&self.config.proxy);
+        let limits = Limits::from(&self.live.load().config.proxy);
         let workers = self
             .listeners
             .start(limits, self.metrics.connections_open(), &closing, move || {
@@ -233,29 +237,34 @@ impl App {
             let serve = webhooks.serve(listener, closing.clone());
             tokio::spawn(serve)
         });
-        let telling = self.notices.start();
+        let telling = self.means.notices.start();
         self.health.set_ready();
+        if let Some(reloading) = self.reloading {
+            upkeep.spawn(Reloader::new(reloading, self.live.clone(), self.means.clone()).run());
+        }
 
         shutdown.await;
+        // From here on nothing is reloaded either.
         upkeep.abort_all();
-        let (delay, timeout) = (self.config.proxy.drain_delay, self.config.proxy.drain_timeout);
+        let proxy = self.live.load().config.proxy.clone();
+        let (delay, timeout) = (proxy.drain_delay, proxy.drain_timeout);
         tracing::info!(
             delay_s = delay.as_secs(),
             timeout_s = timeout.as_secs(),
             "draining"
         );
         self.health.start_draining();
-        self.stopping.cancel();
+        self.means.stopping.cancel();
         tokio::time::sleep(delay).await;
         closing.cancel();
         let end = Instant::now() + timeout;
-        self.admissions.close();
+        self.means.tasks.close();
         let (cut, admissions, ()) = tokio::join!(
             workers.drained(timeout),
-            tokio::time::timeout(timeout, self.admissions.wait()),
+            tokio::time::timeout(timeout, self.means.tasks.wait()),
             ended(webhooks, timeout, "webhooks")
         );
-        tell_of_rest(cut, admissions.is_err().then(|| self.admissions.len()));
+        tell_of_rest(cut, admissions.is_err().then(|| self.means.tasks.len()));
         last_call.cancel();
         if tokio::time::timeout(LAST_CALL_TIMEOUT, teller).await.is_err() {
             tracing::warn!("the registry did not take in time which users were active last; that is lost");
@@ -266,7 +275,7 @@ impl App {
             ended(Some(ops), OPS_DRAIN_TIMEOUT, "calls to the ops plane"),
             telling.end(end.max(Instant::now() + OPS_DRAIN_TIMEOUT))
         );
-        self.registry.close().await;
+        self.means.registry.close().await;
         tracing::info!("stopped");
         Ok(())
     }
@@ -274,40 +283,30 @@ impl App {
     /// What goes on beside the traffic, until it is aborted.
     fn upkeep(&self) -> JoinSet<()> {
         let mut upkeep = JoinSet::new();
-        upkeep.spawn(upkeep::first_looks(self.guards.clone()));
+        upkeep.spawn(upkeep::first_looks(self.live.load().guards().to_vec()));
         upkeep.spawn(upkeep::run(
-            Arc::clone(&self.registry),
-            self.guards.clone(),
+            Arc::clone(&self.means.registry),
+            self.live.clone(),
             Arc::clone(&self.metrics),
-            self.config.registry.journal_retention,
         ));
         upkeep
     }
 
     fn ops_plane(&self) -> Router {
         ops::router(Ops {
-            config: self.config.ops.clone(),
-            upstream: self.config.proxy.upstream.to_string(),
-            registry: self.config.registry.home.to_string(),
+            live: self.live.clone(),
             health: Arc::clone(&self.health),
             metrics: Arc::clone(&self.metrics),
-            tenants: self.guards.clone(),
         })
     }
 
     /// What each worker makes its own proxy with, and with it its own connections to the upstream.
     fn proxy(&self) -> impl Fn() -> Proxy + Clone + Send + 'static {
-        let config = self.config.proxy.clone();
+        let config = self.live.load().config.proxy.clone();
         let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.metrics));
-        let shared = Arc::new(Shared::new(
-            &self.guards,
-            health,
-            metrics,
-            self.teller.tally(),
-            &config,
-        ));
-        let tls = self.tls.clone();
-        move || Proxy::new(Arc::clone(&shared), Forwarder::new(&config, tls.clone()))
+        let shared = Shared::new(self.live.clone(), health, metrics, self.teller.tally());
+        let (shared, tls) = (Arc::new(shared), self.tls.clone());
+        move || Proxy::new(Arc::clone(&shared), &Forwarder::new(&config, tls.clone()))
     }
 }
 

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use snaptrade_sidecar::activity::Teller;
-use snaptrade_sidecar::config::{self, Config, Sources, Tenant};
-use snaptrade_sidecar::guard::{Guard, Means};
+use snaptrade_sidecar::config::{self, Config, Sources};
+use snaptrade_sidecar::guard::{Guard, InForce, Live, Means};
 use snaptrade_sidecar::notices::{self, Notices, Schedule};
 use snaptrade_sidecar::proxy::{Proxy, Shared};
 use snaptrade_sidecar::registry::Registry;
@@ -54,7 +54,8 @@ pub(crate) fn run(times: usize, tenants: usize) {
             .iter()
             .map(|tenant| (&*tenant.name, tenant.terms.max_users));
         let metrics = Arc::new(Metrics::new(limits));
-        let proxy = proxy(&config, &metrics);
+        let limits_of_callers = Limits::from(&config.proxy);
+        let (shared, forwarder) = proxy(config, &metrics);
         let (upstream, ended) = (Arc::new(upstream), closing.clone());
         let answered = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&answered);
@@ -67,14 +68,13 @@ pub(crate) fn run(times: usize, tenants: usize) {
                 let _ended = ended.drop_guard();
                 call(address, times, &answered).await;
             });
-            let proxy = Rc::new(proxy.clone());
+            let proxy = Rc::new(Proxy::new(Arc::clone(&shared), &forwarder));
             move |request| {
                 let proxy = Rc::clone(&proxy);
                 async move { proxy.handle(request).await }
             }
         };
-        let limits = Limits::from(&config.proxy);
-        let workers = listeners.start(limits, metrics.connections_open(), &closing, handler);
+        let workers = listeners.start(limits_of_callers, metrics.connections_open(), &closing, handler);
         assert_eq!(workers.unwrap().drained(DRAIN_TIMEOUT).await, 0);
         assert_eq!(answered.load(Ordering::Relaxed), times, "calls without a reply");
     });
@@ -102,8 +102,8 @@ fn config(upstream: SocketAddr, tenants: usize) -> Config {
     config::load(sources).unwrap().config
 }
 
-/// As the composition root makes it.
-fn proxy(config: &Config, metrics: &Arc<Metrics>) -> Proxy {
+/// What the composition root makes it with.
+fn proxy(config: Config, metrics: &Arc<Metrics>) -> (Arc<Shared>, Forwarder) {
     let tls = tls::client_config(None).unwrap();
     let registry = Arc::new(Registry::memory());
     let forwarder = Forwarder::new(&config.proxy, tls.clone());
@@ -127,11 +127,12 @@ fn proxy(config: &Config, metrics: &Arc<Metrics>) -> Proxy {
         runtime: Handle::current(),
         tasks: TaskTracker::new(),
     };
-    let guard = |tenant: &Tenant| Arc::new(Guard::new(tenant.clone(), means.clone()));
-    let guards: Vec<_> = config.tenants.iter().map(guard).collect();
+    let in_force = InForce::new(config, |tenant| {
+        Arc::new(Guard::new(Arc::clone(tenant), means.clone()))
+    });
     let health = Arc::new(Health::new());
-    let shared = Shared::new(&guards, health, Arc::clone(metrics), tally, &config.proxy);
-    Proxy::new(Arc::new(shared), forwarder)
+    let shared = Shared::new(Live::new(in_force), health, Arc::clone(metrics), tally);
+    (Arc::new(shared), forwarder)
 }
 
 /// The caller: one call after the other.

@@ -31,7 +31,7 @@ use turn::Turn;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// What a tenant's owner laid down.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     pub mode: Mode,
     pub max_users: usize,

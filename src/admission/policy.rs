@@ -86,6 +86,15 @@ impl Patterns {
     }
 }
 
+/// As they were written, since what is compiled follows from that.
+impl PartialEq for Patterns {
+    fn eq(&self, other: &Self) -> bool {
+        self.sources == other.sources
+    }
+}
+
+impl Eq for Patterns {}
+
 impl fmt::Debug for Patterns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.sources.fmt(f)
@@ -188,7 +197,7 @@ pub struct Ranked {
 type Score = ([i64; Key::ALL.len()], usize);
 
 /// The eviction policy of one tenant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Compared in turn; where all are equal, and where there are none, the list's order decides.
     pub order: Vec<Key>,

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::admission::policy::Mode;
-use crate::guard::Guard;
+use crate::guard::{Guard, Live};
 use crate::registry::Registry;
 use crate::telemetry::metrics::Metrics;
 use crate::types::Millis;
@@ -52,30 +52,29 @@ async fn first_look(guard: Arc<Guard>) {
     }
 }
 
-pub(super) async fn run(
-    registry: Arc<Registry>,
-    guards: Vec<Arc<Guard>>,
-    metrics: Arc<Metrics>,
-    retention: Duration,
-) {
+pub(super) async fn run(registry: Arc<Registry>, live: Live, metrics: Arc<Metrics>) {
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pruned: Option<Instant> = None;
-    // What the fuses count is not forgotten.
-    let fuses = guards.iter().map(|guard| guard.terms().fuse.window);
-    let retention = fuses.max().unwrap_or_default().max(retention);
     loop {
         every.tick().await;
-        if let Ok(paused) = registry.paused().await {
-            for guard in &guards {
+        let paused = registry.paused().await;
+        let in_force = live.load();
+        let guards = in_force.guards();
+        if let Ok(paused) = paused {
+            for guard in guards {
                 guard.set_paused(paused.iter().any(|name| name == guard.tenant()));
             }
         }
         metrics.registry_up(registry.is_up());
-        for guard in &guards {
+        for guard in guards {
             metrics.fuse_blown(guard.tenant(), guard.status().fuse_blown_until.is_some());
         }
         if pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
+            // What the fuses count is not forgotten.
+            let fuses = guards.iter().map(|guard| guard.terms().fuse.window);
+            let kept = in_force.config.registry.journal_retention;
+            let retention = fuses.max().unwrap_or_default().max(kept);
             let before = Millis::from(SystemTime::now()).minus(retention);
             match registry.prune(before).await {
                 Ok(entries) => {

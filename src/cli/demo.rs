@@ -104,7 +104,7 @@ async fn build(demo: &Demo, simulator: &Simulator) -> Result<(App, Flush), Failu
         ..Sources::default()
     };
     let loaded = config::load(sources).map_err(|faults| Failure(faults.to_string()))?;
-    let log = logging::init(&loaded.config.log).map_err(|error| Failure::new(&error))?;
+    let (log, _) = logging::init(&loaded.config.log).map_err(|error| Failure::new(&error))?;
     let app = App::build(loaded.config)
         .await
         .map_err(|error| Failure::new(&error))?;

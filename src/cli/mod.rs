@@ -17,7 +17,6 @@ mod table;
 mod talk;
 mod views;
 
-use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -27,7 +26,6 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::dotenv::{exposed, parse_env_file, under_env};
 use crate::config::{self, Loaded, Sources};
 use crate::telemetry::chain;
 
@@ -55,8 +53,11 @@ See it work without a SnapTrade account:
 enum Command {
     /// Run the sidecar (the default)
     ///
-    /// SIGTERM, SIGINT and SIGHUP (unless started with nohup) drain: what is under way may finish, for drain_timeout. A
-    /// second signal ends it at once; a SIGTERM or SIGHUP that follows another within a second is its echo.
+    /// SIGTERM and SIGINT drain: what is under way may finish, for drain_timeout. A second signal ends it at once; a SIGTERM
+    /// that follows another within a second is its echo.
+    ///
+    /// SIGHUP loads the configuration anew, as a change of its files does (unless started with nohup, or the terminal is
+    /// gone, which ends it).
     Serve(Settings),
     /// Watch it work: a simulated SnapTrade, the sidecar, and six registrations against a limit of five
     Demo(demo::Demo),
@@ -116,8 +117,6 @@ fn assignment(text: &str) -> Result<(String, String), Failure> {
         })
 }
 
-type Env = Vec<(OsString, OsString)>;
-
 /// What went wrong, for whoever ran the command: printed once, with its causes.
 struct Failure(String);
 
@@ -171,54 +170,29 @@ fn with_a_tip(mut error: clap::Error) -> clap::Error {
 
 impl Settings {
     fn load(&self) -> Result<Loaded, Failure> {
-        let (sources, warning) = self.sources()?;
-        let mut loaded = config::load(sources).map_err(|faults| Failure(faults.to_string()))?;
-        loaded.warnings.extend(warning);
-        Ok(loaded)
+        config::load(self.sources()?).map_err(|faults| Failure(faults.to_string()))
     }
 
     /// Where the ops plane listens, whatever else is configured, or is not.
     fn ops_listen(&self) -> Result<SocketAddr, Failure> {
-        let (sources, _) = self.sources()?;
-        config::ops_listen(sources).map_err(|faults| Failure(faults.to_string()))
+        config::ops_listen(self.sources()?).map_err(|faults| Failure(faults.to_string()))
     }
 
     /// The ops plane's settings, token included, whatever else is configured, or is not. `flags` win over all.
     fn ops(&self, flags: impl Iterator<Item = (&'static str, String)>) -> Result<config::Ops, Failure> {
-        let (mut sources, _) = self.sources()?;
+        let mut sources = self.sources()?;
         let flags = flags.map(|(key, value)| (key.to_owned(), value));
         sources.flags.extend(flags);
         config::ops(sources).map_err(|faults| Failure(faults.to_string()))
     }
 
-    /// With a warning, if there is one of the .env file.
-    fn sources(&self) -> Result<(Sources, Option<String>), Failure> {
-        let (env, warning) = self.env()?;
-        let sources = Sources {
+    fn sources(&self) -> Result<Sources, Failure> {
+        Ok(Sources {
             file: self.config.clone(),
-            env,
+            env_file: self.env_file.clone(),
+            env: std::env::vars_os().collect(),
             flags: self.flags()?,
-        };
-        Ok((sources, warning))
-    }
-
-    fn env(&self) -> Result<(Env, Option<String>), Failure> {
-        let env = std::env::vars_os().collect();
-        let Some(path) = &self.env_file else {
-            return Ok((env, None));
-        };
-        let shown = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure(format!("cannot read the .env file {shown}: {error}")))?;
-        let file = parse_env_file(&text).map_err(|errors| {
-            let lines: Vec<String> = errors
-                .iter()
-                .map(|error| format!("\n  {shown}, {error}"))
-                .collect();
-            Failure(format!("the .env file has faults:{}", lines.concat()))
-        })?;
-        let warning = exposed(path, &file);
-        Ok((under_env(env, file), warning))
+        })
     }
 
     /// The short forms stand before `--set`, so that the one that names the key wins.

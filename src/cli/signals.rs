@@ -1,9 +1,11 @@
-//! The signals that end the program.
+//! The signals that end the program, or have it load its configuration anew.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Failure;
@@ -12,12 +14,28 @@ use super::Failure;
 /// that is one wish, said twice.
 const ECHO_MAX: Duration = Duration::from_secs(1);
 
+/// How long after a SIGHUP the terminal may be lost that it tells of, and how often that is looked for meanwhile.
+const HANGUP_MAX: Duration = Duration::from_millis(200);
+const HANGUP_PAUSE: Duration = Duration::from_millis(20);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// SIGTERM or SIGHUP, as programs send them.
+    /// SIGTERM, as programs send it; or SIGHUP, where that ends the program.
     Told,
     /// SIGINT, by somebody's own hand.
     Interrupted,
+    /// SIGHUP, where that reloads the configuration.
+    Asked,
+}
+
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hangup {
+    Ends,
+    /// Unless the terminal is gone that the program was started from: the system and shells send it then.
+    Reloads {
+        has_terminal: bool,
+    },
 }
 
 struct Signals {
@@ -25,10 +43,11 @@ struct Signals {
     interrupt: Signal,
     /// `None` under `nohup`, which is to outlive its terminal.
     hangup: Option<Signal>,
+    meaning: Hangup,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, Failure> {
+    fn listen(meaning: Hangup) -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|error| Failure(format!("cannot listen for signals: {error}")));
         Ok(Self {
@@ -39,6 +58,7 @@ impl Signals {
             } else {
                 Some(listen(SignalKind::hangup())?)
             },
+            meaning,
         })
     }
 
@@ -52,7 +72,10 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Kind::Told,
             _ = self.interrupt.recv() => Kind::Interrupted,
-            _ = hangup => Kind::Told,
+            _ = hangup => match self.meaning {
+                Hangup::Reloads { has_terminal } if !(has_terminal && is_terminal_lost().await) => Kind::Asked,
+                Hangup::Ends | Hangup::Reloads { .. } => Kind::Told,
+            },
         }
     }
 }
@@ -62,16 +85,59 @@ impl Signals {
 pub(super) fn shutdown_signal(
     last_words: impl FnOnce() + Send + 'static,
 ) -> Result<impl Future<Output = ()>, Failure> {
-    let mut signals = Signals::listen()?;
-    Ok(async move {
-        let first = signals.next().await;
-        let since = Instant::now();
-        tokio::spawn(async move {
-            while is_echo(first, signals.next().await, since.elapsed()) {}
-            last_words();
-            std::process::exit(130);
-        });
-    })
+    Ok(shutdown(
+        Signals::listen(Hangup::Ends)?,
+        last_words,
+        Arc::default(),
+    ))
+}
+
+/// The same, but that a SIGHUP asks for a reload, unless it says that the program's terminal is gone.
+pub(super) fn shutdown_or_reload(
+    last_words: impl FnOnce() + Send + 'static,
+    asked: Arc<Notify>,
+) -> Result<impl Future<Output = ()>, Failure> {
+    let has_terminal = has_terminal();
+    let signals = Signals::listen(Hangup::Reloads { has_terminal })?;
+    Ok(shutdown(signals, last_words, asked))
+}
+
+async fn shutdown(mut signals: Signals, last_words: impl FnOnce() + Send + 'static, asked: Arc<Notify>) {
+    let first = loop {
+        match signals.next().await {
+            Kind::Asked => asked.notify_one(),
+            kind => break kind,
+        }
+    };
+    let since = Instant::now();
+    tokio::spawn(async move {
+        // Nothing is reloaded any more.
+        loop {
+            let next = signals.next().await;
+            if next != Kind::Asked && !is_echo(first, next, since.elapsed()) {
+                break;
+            }
+        }
+        last_words();
+        std::process::exit(130);
+    });
+}
+
+/// Whether the program has a terminal, by which it can be hung up.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// Whether it has none any more. The signal may come a moment before.
+async fn is_terminal_lost() -> bool {
+    let end = Instant::now() + HANGUP_MAX;
+    while has_terminal() {
+        if Instant::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(HANGUP_PAUSE).await;
+    }
+    true
 }
 
 /// For a program that keeps no log. Not with `eprintln!`, which panics where nobody reads.

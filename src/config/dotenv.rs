@@ -1,32 +1,48 @@
 //! `.env` files: one `KEY=VALUE` a line, as shells and container tools write them.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::env::is_secret_variable;
+use super::fault::{Fault, Place, Problem};
+use super::file::read_bounded;
 use super::reader;
 
-/// A line of a `.env` file that is not one. Does not quote the line, which may hold a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvFileError {
-    /// Counts from 1.
-    pub line: usize,
-    pub what: &'static str,
-}
+/// What is wrong with a line, and what to do about it. Does not quote the line, which may hold a secret.
+type Slip = (&'static str, &'static str);
+/// With the line's number, which counts from 1.
+type NumberedSlip = (usize, Slip);
 
-impl fmt::Display for EnvFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.what)
+/// Reads a file of variables. `None` if it is none, and then nothing can be said about keys that are missing.
+pub(super) fn read(path: &Path, faults: &mut Vec<Fault>) -> Option<Vec<(String, String)>> {
+    let shared: Arc<Path> = Arc::from(path);
+    let mut fault = |line, what: String, remedy: &str| {
+        let path = Arc::clone(&shared);
+        faults.push(Problem::new(what, remedy).at("", Place::File { path, line }));
+    };
+    let text = match read_bounded(path) {
+        Ok(text) => text,
+        Err(error) => {
+            fault(
+                0,
+                format!("cannot be read: {error}"),
+                "give the path of a readable .env file",
+            );
+            return None;
+        }
+    };
+    let pairs = parse(&text);
+    for (line, (what, remedy)) in pairs.as_ref().err().into_iter().flatten() {
+        fault(*line, (*what).to_owned(), remedy);
     }
+    pairs.ok()
 }
-
-impl std::error::Error for EnvFileError {}
 
 /// Reads the text of a `.env` file: `export` before a name, comments, single quotes (as they are) and double quotes
 /// (with `\n`, `\t`, `\"`, `\\` and `\$`) are understood; nothing is expanded and no value goes over several lines.
-/// All faulty lines are reported together.
-pub fn parse_env_file(text: &str) -> Result<Vec<(String, String)>, Vec<EnvFileError>> {
+/// All faulty lines are reported together, each with its number.
+fn parse(text: &str) -> Result<Vec<(String, String)>, Vec<NumberedSlip>> {
     let mut pairs = Vec::new();
     let mut errors = Vec::new();
     for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
@@ -36,17 +52,14 @@ pub fn parse_env_file(text: &str) -> Result<Vec<(String, String)>, Vec<EnvFileEr
         }
         match pair(line) {
             Ok(pair) => pairs.push(pair),
-            Err(what) => errors.push(EnvFileError {
-                line: index + 1,
-                what,
-            }),
+            Err(slip) => errors.push((index + 1, slip)),
         }
     }
     if errors.is_empty() { Ok(pairs) } else { Err(errors) }
 }
 
 /// The environment with a `.env` file below it: a variable that is set for real wins, even if it is empty.
-pub fn under_env(
+pub(super) fn under_env(
     mut env: Vec<(OsString, OsString)>,
     file: Vec<(String, String)>,
 ) -> Vec<(OsString, OsString)> {
@@ -66,7 +79,7 @@ pub fn under_env(
 }
 
 /// A warning, if a `.env` file of these pairs holds a secret and can be read by every user of the machine.
-pub fn exposed(path: &Path, pairs: &[(String, String)]) -> Option<String> {
+pub(super) fn exposed(path: &Path, pairs: &[(String, String)]) -> Option<String> {
     let names = pairs
         .iter()
         .filter(|(name, value)| !value.is_empty() && is_secret_variable(name, value))
@@ -74,10 +87,10 @@ pub fn exposed(path: &Path, pairs: &[(String, String)]) -> Option<String> {
     reader::exposed(path, &names.collect::<Vec<_>>())
 }
 
-fn pair(line: &str) -> Result<(String, String), &'static str> {
+fn pair(line: &str) -> Result<(String, String), Slip> {
     let (name, value) = line
         .split_once('=')
-        .ok_or("there is no = in it; write KEY=VALUE")?;
+        .ok_or(("there is no = in it", "write KEY=VALUE"))?;
     let name = name.trim_end();
     let name = name
         .strip_prefix("export")
@@ -86,12 +99,13 @@ fn pair(line: &str) -> Result<(String, String), &'static str> {
         .trim_start();
     let inner = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(inner) || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err("the name before = may only have letters, digits and underscores");
+        let remedy = "write letters, digits and underscores, no digit first";
+        return Err(("what stands before = is no name of a variable", remedy));
     }
     Ok((name.to_owned(), value_of(value.trim_start())?))
 }
 
-fn value_of(text: &str) -> Result<String, &'static str> {
+fn value_of(text: &str) -> Result<String, Slip> {
     let (value, rest) = match text.chars().next() {
         Some('\'') => single_quoted(&text[1..])?,
         Some('"') => double_quoted(&text[1..])?,
@@ -100,7 +114,10 @@ fn value_of(text: &str) -> Result<String, &'static str> {
     match rest.trim_start() {
         "" => Ok(value),
         rest if rest.starts_with('#') => Ok(value),
-        _ => Err("there is text after the closing quote"),
+        _ => Err((
+            "there is text after the closing quote",
+            "take it out, or begin it with #",
+        )),
     }
 }
 
@@ -113,12 +130,14 @@ fn unquoted(text: &str) -> String {
     value.trim_end().to_owned()
 }
 
-fn single_quoted(text: &str) -> Result<(String, &str), &'static str> {
-    let (value, rest) = text.split_once('\'').ok_or("the closing ' is missing")?;
+fn single_quoted(text: &str) -> Result<(String, &str), Slip> {
+    let (value, rest) = text
+        .split_once('\'')
+        .ok_or(("the closing ' is missing", "add it"))?;
     Ok((value.to_owned(), rest))
 }
 
-fn double_quoted(text: &str) -> Result<(String, &str), &'static str> {
+fn double_quoted(text: &str) -> Result<(String, &str), Slip> {
     let mut value = String::new();
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
@@ -134,15 +153,15 @@ fn double_quoted(text: &str) -> Result<(String, &str), &'static str> {
             other => value.push(other),
         }
     }
-    Err("the closing \" is missing")
+    Err(("the closing \" is missing", "add it"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Vec<(String, String)> {
-        parse_env_file(text).unwrap()
+    fn pairs(text: &str) -> Vec<(String, String)> {
+        parse(text).unwrap()
     }
 
     #[test]
@@ -160,23 +179,25 @@ mod tests {
             ("G", ""),
         ];
         assert_eq!(
-            read(text),
+            pairs(text),
             expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
         );
     }
 
     #[test]
     fn every_faulty_line_is_reported_without_its_text() {
-        let errors =
-            parse_env_file("A=1\ns3cret\nB='s3cret\nC=\"s3cret\\\n1D=s3cret\nE='a' s3cret\n").unwrap_err();
-        assert_eq!(errors.iter().map(|e| e.line).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
+        let errors = parse("A=1\ns3cret\nB='s3cret\nC=\"s3cret\\\n1D=s3cret\nE='a' s3cret\n").unwrap_err();
+        assert_eq!(
+            errors.iter().map(|(line, _)| *line).collect::<Vec<_>>(),
+            [2, 3, 4, 5, 6]
+        );
         assert!(!format!("{errors:?}").contains("s3cret"));
     }
 
     #[test]
     fn the_real_environment_wins() {
         let env = vec![("A".into(), "real".into()), ("B".into(), "".into())];
-        let merged = under_env(env, read("A=file\nB=file\nC=1\nC=2"));
+        let merged = under_env(env, pairs("A=file\nB=file\nC=1\nC=2"));
         let expected: Vec<(OsString, OsString)> = vec![
             ("A".into(), "real".into()),
             ("B".into(), "".into()),
@@ -202,7 +223,7 @@ mod tests {
         ] {
             std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(
-                exposed(file.path(), &read(text)).is_some(),
+                exposed(file.path(), &pairs(text)).is_some(),
                 told,
                 "{mode:o} {text}"
             );

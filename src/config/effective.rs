@@ -22,6 +22,9 @@ const PREAMBLE: &str = "\
 # Lengths of time are like \"250ms\", \"5s\", \"1h30m\" or \"90d\". Paths are relative to the working directory. An empty text
 # leaves a key unset, as does an empty variable. Unknown keys are errors, and so are variables that begin with
 # SNAPTRADE_SIDECAR and name no key. `snaptrade-sidecar check` shows what is in effect, and why.
+#
+# A running sidecar takes up what changes here within seconds, or at once on SIGHUP. docs/operating.md says what needs a
+# restart.
 ";
 
 /// Of the secrets, the one with a default, and with more in it than a secret.

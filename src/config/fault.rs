@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Files;
+
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -79,19 +81,25 @@ impl fmt::Display for Fault {
 #[derive(Debug)]
 pub struct Faults {
     faults: Vec<Fault>,
+    files: Files,
 }
 
 impl Faults {
     /// Puts the faults in the order in which a reader would fix them: file by line, environment, command line.
-    pub(super) fn new(mut faults: Vec<Fault>) -> Self {
+    pub(super) fn new(mut faults: Vec<Fault>, files: Files) -> Self {
         faults.sort_by(|a, b| (&a.place, &a.key).cmp(&(&b.place, &b.key)));
         faults.dedup();
-        Self { faults }
+        Self { faults, files }
     }
 
     /// At least one.
     pub fn faults(&self) -> &[Fault] {
         &self.faults
+    }
+
+    /// What was read, or tried to be.
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 }
 

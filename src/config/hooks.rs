@@ -10,7 +10,7 @@ use reqwest::Url;
 use super::fault::{Place, Problem};
 use super::reader::Reader;
 use super::sections::{leads_to, listen};
-use super::{Notify, Upstream, Webhooks};
+use super::{Config, Notify, Upstream, Webhooks};
 use crate::types::NoticeSecret;
 
 /// Shorter, a secret can be found by trying, since whoever sees one notice can check a guess.
@@ -44,14 +44,30 @@ pub(super) fn not_itself(
     webhooks: Option<&Webhooks>,
     own: &[(&'static str, SocketAddr)],
 ) {
-    let target = webhooks.and_then(|webhooks| origin(webhooks.forward_url.as_ref()?));
-    let Some(target) = target else { return };
-    if let Some((key, listen)) = own.iter().find(|(_, listen)| leads_to(&target, *listen)) {
+    let Some(webhooks) = webhooks else { return };
+    if let Some((key, listen)) = own.iter().find(|(_, listen)| reaches(webhooks, *listen)) {
         let what = format!("is the sidecar itself, by {key} ({listen})");
         let problem = Problem::new(what, "give the application's URL, or another port");
         let (_, place) = reader.text(FORWARD);
         reader.fault(FORWARD, place, problem);
     }
+}
+
+/// Whether they are passed on to an address of these listeners.
+pub(super) fn leads_to_itself(config: &Config) -> bool {
+    let own = [
+        Some(config.proxy.listen),
+        Some(config.ops.listen),
+        config.webhooks.listen,
+    ];
+    own.into_iter()
+        .flatten()
+        .any(|listen| reaches(&config.webhooks, listen))
+}
+
+fn reaches(webhooks: &Webhooks, listen: SocketAddr) -> bool {
+    let target = webhooks.forward_url.as_ref().and_then(origin);
+    target.is_some_and(|target| leads_to(&target, listen))
 }
 
 /// `None` if the tenant's application wants no notices, or there is a fault.

@@ -11,13 +11,15 @@ use super::fault::{Fault, Faults, Place};
 use super::file;
 use super::layers::Layers;
 use super::reader::Reader;
-use super::{Config, Ops, hooks, sections, strays, tenants};
+use super::{Config, Files, Ops, dotenv, hooks, sections, strays, tenants};
 
 /// Where a configuration comes from. The caller reads the process's environment and command line.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// The file; where it is `None`, the one that `SNAPTRADE_SIDECAR_CONFIG` in `env` names, if it does.
+    /// The file; where it is `None`, the one that `SNAPTRADE_SIDECAR_CONFIG` in the environment names, if it does.
     pub file: Option<PathBuf>,
+    /// A `.env` file with further variables, of which those in `env` win.
+    pub env_file: Option<PathBuf>,
     pub env: Vec<(OsString, OsString)>,
     /// A key's path and its value each; of two for one key the later wins.
     pub flags: Vec<(String, String)>,
@@ -28,6 +30,7 @@ impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources")
             .field("file", &self.file)
+            .field("env_file", &self.env_file)
             .finish_non_exhaustive()
     }
 }
@@ -39,6 +42,8 @@ pub struct Loaded {
     /// What is suspicious, but no reason to refuse to work.
     pub warnings: Vec<String>,
     pub effective: Effective,
+    /// What was read.
+    pub files: Files,
 }
 
 /// Reads the sources, lays one over the other and validates the whole.
@@ -46,10 +51,9 @@ pub struct Loaded {
 /// Fails with every fault at once, and then nothing of the configuration is to be used (R15). Reads the files that
 /// the configuration names (secrets, certificates) and nothing else.
 pub fn load(sources: Sources) -> Result<Loaded, Faults> {
-    let mut faults = Vec::new();
-    let mut warnings = strays::near_misses(&sources.env);
-    let (layers, complete) = gather(sources, &mut faults, &mut warnings);
-    let mut reader = Reader::new(&layers, &mut faults, &mut warnings);
+    let (mut faults, mut warnings, mut files) = (Vec::new(), Vec::new(), Files::default());
+    let (layers, complete) = gather(sources, &mut faults, &mut warnings, &mut files);
+    let mut reader = Reader::new(&layers, &mut faults, &mut warnings, &mut files);
     let proxy = sections::proxy(&mut reader);
     let ops = sections::ops(&mut reader);
     let webhooks = hooks::webhooks(&mut reader);
@@ -86,9 +90,10 @@ pub fn load(sources: Sources) -> Result<Loaded, Faults> {
                 },
                 warnings,
                 effective: Effective::of(&layers),
+                files,
             })
         }
-        _ => Err(Faults::new(faults)),
+        _ => Err(Faults::new(faults, files)),
     }
 }
 
@@ -110,28 +115,47 @@ fn alone<T>(
     concerns: impl Fn(&str) -> bool,
     read: impl FnOnce(&mut Reader<'_>) -> Option<T>,
 ) -> Result<T, Faults> {
-    let (mut faults, mut warnings) = (Vec::new(), Vec::new());
-    let (layers, _) = gather(sources, &mut faults, &mut warnings);
-    let found = read(&mut Reader::new(&layers, &mut faults, &mut warnings));
+    let (mut faults, mut warnings, mut files) = (Vec::new(), Vec::new(), Files::default());
+    let (layers, _) = gather(sources, &mut faults, &mut warnings, &mut files);
+    let found = read(&mut Reader::new(&layers, &mut faults, &mut warnings, &mut files));
     // A file that is none at all might have said it.
     faults.retain(|fault| {
         concerns(&fault.key) || matches!((&*fault.key, &fault.place), ("", Place::File { .. }))
     });
     match found {
         Some(found) if faults.is_empty() => Ok(found),
-        _ => Err(Faults::new(faults)),
+        _ => Err(Faults::new(faults, files)),
     }
 }
 
 /// All sources as one, and whether all of them could be read: where not, a missing key means nothing.
 fn gather(
-    Sources { file, env, flags }: Sources,
+    sources: Sources,
     faults: &mut Vec<Fault>,
     warnings: &mut Vec<String>,
+    files: &mut Files,
 ) -> (Layers, bool) {
+    let Sources {
+        file,
+        env_file,
+        mut env,
+        flags,
+    } = sources;
     let mut layers = Layers::default();
     let mut complete = true;
+    if let Some(path) = env_file {
+        files.note(&path);
+        match dotenv::read(&path, faults) {
+            Some(pairs) => {
+                warnings.extend(dotenv::exposed(&path, &pairs));
+                env = dotenv::under_env(env, pairs);
+            }
+            None => complete = false,
+        }
+    }
+    warnings.extend(strays::near_misses(&env));
     if let Some(path) = file.or_else(|| env::config_file(&env)) {
+        files.note(&path);
         match file::read(&path, faults) {
             Some(layer) => layers.apply(layer),
             None => complete = false,

@@ -2,13 +2,15 @@
 //!
 //! `keys` is the table of every key, which all sources and print-outs follow; `file` and `env` read what was written
 //! into `layers`, each value with its place; the rest turns the layers into a [`Config`] and collects every fault on
-//! the way (R15). Whatever is in a [`Config`] can be acted upon. Nothing here reads the process's environment.
+//! the way (R15). Whatever is in a [`Config`] can be acted upon; `reload` tells what of another one can be put in force
+//! without a restart. Nothing here reads the process's environment.
 
-pub mod dotenv;
+mod dotenv;
 mod effective;
 mod env;
 mod fault;
 mod file;
+mod files;
 pub mod home;
 mod hooks;
 mod keys;
@@ -16,6 +18,7 @@ mod layers;
 mod load;
 pub mod origin;
 mod reader;
+pub mod reload;
 mod sections;
 mod span;
 mod strays;
@@ -26,6 +29,7 @@ mod value;
 
 pub use effective::{Effective, reference};
 pub use fault::{Fault, Faults, Place};
+pub use files::{Files, Watch};
 pub use load::{Loaded, Sources, load, ops, ops_listen};
 pub use span::parse_span;
 
@@ -44,19 +48,19 @@ use home::Home;
 use origin::OriginPattern;
 
 /// Everything that the program can be told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub proxy: Proxy,
     pub ops: Ops,
     pub webhooks: Webhooks,
     pub log: Log,
     pub registry: Registry,
-    /// In the order of their names; at least one, no two with the same client id.
-    pub tenants: Vec<Tenant>,
+    /// In the order of their names, no two with the same client id; a file that loads names at least one.
+    pub tenants: Vec<Arc<Tenant>>,
 }
 
 /// `[proxy]`: the data plane.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
     pub listen: SocketAddr,
     pub upstream: Upstream,
@@ -92,7 +96,7 @@ impl std::fmt::Display for Upstream {
 }
 
 /// The certificates of a PEM file, and where they came from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaFile {
     pub path: PathBuf,
     /// At least one.
@@ -100,7 +104,7 @@ pub struct CaFile {
 }
 
 /// `[ops]`: the ops plane.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ops {
     pub listen: SocketAddr,
     pub token: Option<Token>,
@@ -110,7 +114,7 @@ pub struct Ops {
 }
 
 /// `[webhooks]`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Webhooks {
     /// `None`: off.
     pub listen: Option<SocketAddr>,
@@ -119,14 +123,14 @@ pub struct Webhooks {
 }
 
 /// Where a tenant's application is told of evictions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notify {
     pub url: Url,
     pub secret: NoticeSecret,
 }
 
 /// `[log]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     pub format: LogFormat,
     /// A filter in the syntax of `tracing_subscriber::filter::Targets`: a level, or `target=level`, by commas.
@@ -142,7 +146,7 @@ pub enum LogFormat {
 }
 
 /// `[registry]`: what is remembered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
     pub home: Home,
     /// How long entries of the journal are kept.
@@ -150,7 +154,7 @@ pub struct Registry {
 }
 
 /// `[tenants.<name>]`: one `SnapTrade` API key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
     pub name: Arc<str>,
     pub client_id: ClientId,

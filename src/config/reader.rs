@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Files;
 use super::fault::{Fault, Place, Problem};
 use super::file::read_bounded;
 use super::home;
@@ -20,17 +21,24 @@ pub(super) struct Reader<'a> {
     pub(super) tenant: Option<&'a str>,
     faults: &'a mut Vec<Fault>,
     warnings: &'a mut Vec<String>,
+    files: &'a mut Files,
     /// Files that others can read, and the keys whose secrets are in them.
     exposed: BTreeMap<PathBuf, Vec<String>>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(layers: &'a Layers, faults: &'a mut Vec<Fault>, warnings: &'a mut Vec<String>) -> Self {
+    pub(super) fn new(
+        layers: &'a Layers,
+        faults: &'a mut Vec<Fault>,
+        warnings: &'a mut Vec<String>,
+        files: &'a mut Files,
+    ) -> Self {
         Self {
             layers,
             tenant: None,
             faults,
             warnings,
+            files,
             exposed: BTreeMap::new(),
         }
     }
@@ -66,6 +74,12 @@ impl<'a> Reader<'a> {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
+    }
+
+    /// The file that this key names is about to be read.
+    pub(super) fn note_file(&mut self, key: &str) {
+        let (path, _) = self.text(key);
+        self.files.note(Path::new(&path));
     }
 
     fn setting(&mut self, key: &str) -> Option<Setting> {
@@ -191,6 +205,7 @@ impl<'a> Reader<'a> {
         path: &Path,
         place: Place,
     ) -> Option<(String, Place)> {
+        self.files.note(path);
         let problem = match read_bounded(path) {
             Ok(text) => {
                 let secret = text.trim_end_matches(['\r', '\n']);

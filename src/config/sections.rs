@@ -26,6 +26,7 @@ const TOKEN_CHARS_MIN: usize = 16;
 pub(super) fn proxy(reader: &mut Reader<'_>) -> Option<Proxy> {
     let listen = listen(reader, "proxy.listen");
     let upstream = reader.parsed("proxy.upstream", upstream);
+    reader.note_file("proxy.upstream_ca_file");
     let upstream_ca = reader.parsed("proxy.upstream_ca_file", ca_file);
     if let Some(upstream) = upstream.as_ref().filter(|upstream| is_exposed(upstream)) {
         reader.warn(format!(

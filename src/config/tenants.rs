@@ -23,7 +23,7 @@ const PHRASE_CHARS_MIN: usize = 5;
 const FORGOTTEN_MAX: Duration = Duration::from_hours(1);
 
 /// `complete` says that every source could be read, so that what is missing is missing.
-pub(super) fn tenants(reader: &mut Reader<'_>, complete: bool) -> Vec<Tenant> {
+pub(super) fn tenants(reader: &mut Reader<'_>, complete: bool) -> Vec<Arc<Tenant>> {
     let layers = reader.layers;
     if layers.tenants().is_empty() && complete && !reader.is_faulty("tenants") {
         let remedy = format!(
@@ -39,7 +39,7 @@ pub(super) fn tenants(reader: &mut Reader<'_>, complete: bool) -> Vec<Tenant> {
     let mut tenants = Vec::new();
     for (name, place) in layers.tenants() {
         reader.tenant = Some(name);
-        tenants.extend(tenant(reader, name, place, complete));
+        tenants.extend(tenant(reader, name, place, complete).map(Arc::new));
         reader.tenant = None;
     }
     distinct_names(reader);
@@ -229,7 +229,7 @@ fn doubts(reader: &mut Reader<'_>, terms: &Terms) {
 }
 
 /// What is not known protects, and in memory nothing is known after a start.
-pub(super) fn forgetful(reader: &mut Reader<'_>, tenants: &[Tenant], registry: Option<&Registry>) {
+pub(super) fn forgetful(reader: &mut Reader<'_>, tenants: &[Arc<Tenant>], registry: Option<&Registry>) {
     if registry.is_none_or(|registry| registry.home != Home::Memory) {
         return;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Guard;
-use super::book::Book;
+use super::book::{Book, Held};
 use super::journal::now;
 use super::look::LookError;
 use crate::admission::policy::{Protection, Ranked, Verdict};
@@ -155,19 +155,26 @@ impl Guard {
     /// If it was not sent, or refused.
     pub async fn evict(self: &Arc<Self>, user: UserId) -> Result<ByHand, Unable> {
         let guard = Arc::clone(self);
-        let eviction = async move { guard.evict_now(&user).await };
+        let eviction = async move { guard.evict_in_turn(&user).await };
         let spawned = self.means.tasks.spawn_on(eviction, &self.means.runtime);
         spawned.await.unwrap_or(Err(Unable::Stopping))
     }
 
-    async fn evict_now(&self, user: &UserId) -> Result<ByHand, Unable> {
+    async fn evict_in_turn(&self, user: &UserId) -> Result<ByHand, Unable> {
         let patience = self.terms().admission_timeout;
         // Whoever asked has given up by then, and must not have somebody deleted later on.
-        let Ok(mut held) = tokio::time::timeout(patience, self.held.lock()).await else {
+        let Ok(mut held) = tokio::time::timeout(patience, self.state.held.lock()).await else {
             return Err(Unable::Busy);
         };
+        // By what is configured now; the tenant may be gone, as the next who asks is told.
+        let guard = self.current().ok_or(Unable::Busy)?;
+        guard.evict_under_lock(user, &mut held).await
+    }
+
+    async fn evict_under_lock(&self, user: &UserId, held: &mut Held) -> Result<ByHand, Unable> {
+        let patience = self.terms().admission_timeout;
         held.roster.forget_list();
-        let (mut book, roster) = Book::open(self, None, &mut held, patience).await;
+        let (mut book, roster) = Book::open(self, None, held, patience).await;
         let done = self.evict_under(user, &mut book, roster).await;
         drop(book);
         held.hand_over(false);

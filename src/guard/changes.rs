@@ -14,7 +14,7 @@ impl Guard {
     /// The application deleted this user itself, and `SnapTrade` accepted it.
     pub fn departed(&self, user: UserId) {
         self.replays.forget(&user);
-        let mut departures = lock(&self.departures);
+        let mut departures = lock(&self.state.departures);
         if departures.len() == DEPARTURES_MAX {
             departures.pop_front();
         }
@@ -29,17 +29,17 @@ impl Guard {
     /// A call is on its way that may change who is there. Until its outcome is known, no list is ground for an eviction
     /// that was asked for before.
     pub fn doubt(&self) -> Doubt<'_> {
-        self.in_doubt.store(true, Ordering::Release);
+        self.state.in_doubt.store(true, Ordering::Release);
         Doubt { guard: self }
     }
 
     /// Takes in what happened beside the admission. The list is then asked for anew before anybody is deleted.
     pub(super) fn note_changes(&self, roster: &mut Roster) {
         let now = Instant::now();
-        if self.in_doubt.swap(false, Ordering::AcqRel) {
+        if self.state.in_doubt.swap(false, Ordering::AcqRel) {
             roster.doubt(now);
         }
-        let departures = std::mem::take(&mut *lock(&self.departures));
+        let departures = std::mem::take(&mut *lock(&self.state.departures));
         for (user, at) in &departures {
             // By now every list says so.
             if now.saturating_duration_since(*at) < self.tenant.terms.settle_timeout {
@@ -59,6 +59,6 @@ pub struct Doubt<'a> {
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
-        self.guard.in_doubt.store(true, Ordering::Release);
+        self.guard.state.in_doubt.store(true, Ordering::Release);
     }
 }

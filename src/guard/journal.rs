@@ -26,7 +26,7 @@ impl Guard {
     /// Remembers whether the fuse has blown, and says so once.
     pub(super) fn see_fuse(&self, roster: &Roster) {
         let until = roster.blown_until(self.terms().fuse, now());
-        let before = std::mem::replace(&mut *lock(&self.fuse_blown_until), until);
+        let before = std::mem::replace(&mut *lock(&self.state.fuse_blown_until), until);
         if let Some(until) = until
             && before.is_none_or(|before| before <= now())
         {

@@ -50,7 +50,7 @@ impl Guard {
         if let Some(seen) = self.recent(age_max) {
             return Ok(seen);
         }
-        let mut last_failure = self.looking.lock().await;
+        let mut last_failure = self.state.looking.lock().await;
         if let Some(seen) = self.recent(age_max) {
             return Ok(seen);
         }
@@ -72,7 +72,7 @@ impl Guard {
         self.note_trouble(None);
         let tombstones: Vec<UserId> = users.extract_if(.., |id| is_tombstone(id)).collect();
         let told = self.means.registry.seen(self.tenant(), &users, now()).await;
-        let under_way = self.held.try_lock().map_or(0, |mut held| {
+        let under_way = self.state.held.try_lock().map_or(0, |mut held| {
             let roster = &mut held.roster;
             roster.note_seen(&users, &tombstones, told.is_ok(), Instant::now(), now());
             roster.under_way()
@@ -84,13 +84,15 @@ impl Guard {
             at: began,
         };
         self.tell_users(seen.users.len(), seen.pending_deletions);
-        *lock(&self.seen) = Some(seen.clone());
+        *lock(&self.state.seen) = Some(seen.clone());
         Ok(seen)
     }
 
     /// Asks who is there.
     pub(super) async fn list(&self) -> Called<Option<Vec<UserId>>> {
-        let before = lock(&self.seen).as_ref().map(|seen| Arc::clone(&seen.users));
+        let before = lock(&self.state.seen)
+            .as_ref()
+            .map(|seen| Arc::clone(&seen.users));
         let mut before = before.as_deref().map_or(&[][..], Vec::as_slice);
         // Of very many users nearly all stand where they stood, but for some that went. Their ids are not had twice.
         let id = |text: &str| match before.iter().take(3).position(|id| id.as_str() == text) {
@@ -106,7 +108,7 @@ impl Guard {
 
     /// What keeps the users from being counted, or that nothing does.
     pub(super) fn note_trouble(&self, why: Option<&str>) {
-        *lock(&self.trouble) = why.map(str::to_owned);
+        *lock(&self.state.trouble) = why.map(str::to_owned);
     }
 
     fn log_failed_look(&self, error: &LookError) {
@@ -121,7 +123,7 @@ impl Guard {
     }
 
     fn recent(&self, age_max: Duration) -> Option<Seen> {
-        let seen = lock(&self.seen);
+        let seen = lock(&self.state.seen);
         seen.clone().filter(|seen| seen.at.elapsed() <= age_max)
     }
 
@@ -130,7 +132,7 @@ impl Guard {
         let Some((at, entries)) = roster.list() else {
             return;
         };
-        let mut seen = lock(&self.seen);
+        let mut seen = lock(&self.state.seen);
         // What nobody else looks at is written over: of a million users, three lists would be one too many.
         let before = seen.take().and_then(|seen| Arc::into_inner(seen.users));
         let mut users = before.unwrap_or_default();

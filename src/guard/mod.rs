@@ -7,16 +7,17 @@ mod answer;
 mod book;
 mod by_hand;
 mod changes;
+mod in_force;
 mod journal;
 mod look;
 mod own;
 mod perform;
 mod replay;
 mod settle;
+mod state;
 mod story;
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -30,9 +31,10 @@ use crate::admission::Terms;
 use crate::config::Tenant;
 use crate::notices::Notices;
 use crate::registry::Registry;
+use crate::snaptrade::canonical::Canonical;
 use crate::snaptrade::proof::{self, Proven, RegistrationView, Unproven};
 use crate::snaptrade::signature::SigningKey;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Place};
 use crate::types::{Millis, Timestamp, UserId};
 use crate::upstream::forward::Forwarder;
 use crate::upstream::manage::Manage;
@@ -41,9 +43,12 @@ pub use answer::{Admitted, Refusal, Registration};
 use book::Held;
 pub use by_hand::{ByHand, Unable};
 pub use changes::Doubt;
+pub use in_force::{InForce, Latest, Live};
 use journal::now;
 pub use look::{LookError, Seen};
 use replay::Replays;
+pub use state::Remains;
+use state::State;
 
 /// What a guard works with, beside its tenant's configuration.
 #[derive(Clone, Debug)]
@@ -85,61 +90,75 @@ pub struct Status {
     pub fuse_blown_until: Option<Millis>,
 }
 
-/// Guards one tenant.
+/// Guards one tenant: its configuration, which does not change, around what is known, which the next guard takes over.
 #[derive(Debug)]
 pub struct Guard {
-    tenant: Tenant,
+    tenant: Arc<Tenant>,
     means: Means,
     key: SigningKey,
     manage: Manage,
-    /// The tenant's lock. It is fair, so that the queue is first come, first served.
-    held: Arc<tokio::sync::Mutex<Held>>,
     replays: Replays,
-    /// As far as this process knows; another replica may know better.
-    paused: AtomicBool,
-    queued: AtomicUsize,
-    departures: Mutex<VecDeque<(UserId, Instant)>>,
-    /// See [`Guard::doubt`].
-    in_doubt: AtomicBool,
-    seen: Mutex<Option<Seen>>,
-    trouble: Mutex<Option<String>>,
-    /// One look at a time; holds when and why the last one failed.
-    looking: tokio::sync::Mutex<Option<(Instant, LookError)>>,
-    registrations: AtomicU64,
-    evictions: AtomicU64,
-    unrecognised_accepted: AtomicU64,
-    fuse_blown_until: Mutex<Option<Millis>>,
+    /// Where its requests are counted.
+    place: Place,
+    state: Arc<State>,
 }
 
 impl Guard {
-    pub fn new(tenant: Tenant, means: Means) -> Self {
+    /// Of a tenant that is new.
+    pub fn new(tenant: Arc<Tenant>, means: Means) -> Self {
+        Self::around(Arc::default(), tenant, means)
+    }
+
+    /// Of a tenant that is configured anew, and still has the same key at SnapTrade.
+    #[must_use]
+    pub fn following(&self, tenant: Arc<Tenant>, means: Means) -> Self {
+        Self::around(Arc::clone(&self.state), tenant, means)
+    }
+
+    /// Of a tenant that is configured again.
+    pub fn reviving(remains: &Remains, tenant: Arc<Tenant>, means: Means) -> Self {
+        Self::around(remains.state().unwrap_or_default(), tenant, means)
+    }
+
+    fn around(state: Arc<State>, tenant: Arc<Tenant>, means: Means) -> Self {
         let key = SigningKey::new(&tenant.consumer_key);
         let manage = Manage::new(
             means.forwarder.clone(),
             tenant.client_id.clone(),
             key.clone(),
             tenant.manage_timeout,
+            Arc::clone(&state.last_timestamp),
         );
-        let replays = Replays::new(tenant.replay_window, means.runtime.clone());
+        let replays = Replays::new(
+            tenant.replay_window,
+            means.runtime.clone(),
+            Arc::clone(&state.kept),
+        );
+        let place = means.metrics.place(&tenant.name);
         Self {
             tenant,
             means,
             key,
             manage,
-            held: Arc::default(),
             replays,
-            paused: AtomicBool::new(false),
-            queued: AtomicUsize::new(0),
-            departures: Mutex::default(),
-            in_doubt: AtomicBool::new(false),
-            seen: Mutex::default(),
-            trouble: Mutex::default(),
-            looking: tokio::sync::Mutex::default(),
-            registrations: AtomicU64::new(0),
-            evictions: AtomicU64::new(0),
-            unrecognised_accepted: AtomicU64::new(0),
-            fuse_blown_until: Mutex::default(),
+            place,
+            state,
         }
+    }
+
+    /// What it was made of.
+    pub fn config(&self) -> &Arc<Tenant> {
+        &self.tenant
+    }
+
+    /// Where its requests are counted.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Whether a webhook's body is signed with this tenant's key.
+    pub fn signed(&self, body: &Canonical, signature: &[u8]) -> bool {
+        self.key.signs_body(body, signature)
     }
 
     /// The tenant's name.
@@ -156,22 +175,22 @@ impl Guard {
     }
 
     pub fn status(&self) -> Status {
-        let seen = lock(&self.seen);
+        let seen = lock(&self.state.seen);
         Status {
             users: seen.as_ref().map(|seen| seen.users.len()),
             pending_deletions: seen.as_ref().map_or(0, |seen| seen.pending_deletions),
-            trouble: lock(&self.trouble).clone(),
-            queued: self.queued.load(Ordering::Relaxed),
-            registrations: self.registrations.load(Ordering::Relaxed),
-            evictions: self.evictions.load(Ordering::Relaxed),
-            unrecognised_accepted: self.unrecognised_accepted.load(Ordering::Relaxed),
-            fuse_blown_until: lock(&self.fuse_blown_until).filter(|until| *until > now()),
+            trouble: lock(&self.state.trouble).clone(),
+            queued: self.state.queued.load(Ordering::Relaxed),
+            registrations: self.state.registrations.load(Ordering::Relaxed),
+            evictions: self.state.evictions.load(Ordering::Relaxed),
+            unrecognised_accepted: self.state.unrecognised_accepted.load(Ordering::Relaxed),
+            fuse_blown_until: lock(&self.state.fuse_blown_until).filter(|until| *until > now()),
         }
     }
 
     /// Whether its registrations are forwarded unmanaged, because somebody paused it.
     pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
+        self.state.paused.load(Ordering::Relaxed)
     }
 
     /// Whether what is remembered can be read and written.
@@ -186,7 +205,7 @@ impl Guard {
 
     /// Takes in what the registry says.
     pub fn set_paused(&self, paused: bool) {
-        if self.paused.swap(paused, Ordering::Relaxed) != paused {
+        if self.state.paused.swap(paused, Ordering::Relaxed) != paused {
             let tenant = self.tenant();
             tracing::info!(
                 tenant,
@@ -197,11 +216,11 @@ impl Guard {
     }
 
     fn evicted(&self) {
-        self.evictions.fetch_add(1, Ordering::Relaxed);
+        self.state.evictions.fetch_add(1, Ordering::Relaxed);
     }
 
     fn count_registration(&self) {
-        self.registrations.fetch_add(1, Ordering::Relaxed);
+        self.state.registrations.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the registration comes from the holder of this tenant's key, now.
@@ -219,23 +238,37 @@ impl Guard {
             replays: &self.replays,
         };
         let guard = Arc::clone(self);
-        let admission = async move { guard.run(registration, caller).await };
+        let admission = async move { guard.queue(registration, caller).await };
         self.means.tasks.spawn_on(admission, &self.means.runtime);
         (&mut waiting.answer)
             .await
             .unwrap_or_else(|_| Admitted::refused(Refusal::Failed))
     }
 
-    async fn run(&self, registration: Registration, mut caller: oneshot::Sender<Admitted>) {
+    async fn queue(&self, registration: Registration, mut caller: oneshot::Sender<Admitted>) {
+        let turn = self.take_turn(registration.arrived, &mut caller).await;
+        match self.current() {
+            Some(guard) => guard.run(registration, turn, caller).await,
+            // The tenant is gone, and nobody is evicted for it; see `terms_now`.
+            None => self.run(registration, turn, caller).await,
+        }
+    }
+
+    async fn run(
+        &self,
+        registration: Registration,
+        turn: Result<OwnedMutexGuard<Held>, Refusal>,
+        caller: oneshot::Sender<Admitted>,
+    ) {
         let newcomer = registration.proven.user_id.as_ref();
-        let admitted = match self.take_turn(registration.arrived, &mut caller).await {
+        let admitted = match turn {
             Ok(mut held) => {
                 let kept = newcomer.and_then(|user| self.replays.take(user));
                 let admitted = match kept {
                     Some(kept) => self.replay(&registration, kept),
                     None => self.perform(&registration, &caller, &mut held).await,
                 };
-                held.hand_over(self.queued.load(Ordering::Acquire) > 0);
+                held.hand_over(self.state.queued.load(Ordering::Acquire) > 0);
                 admitted
             }
             Err(refusal) => self.refuse_unheard(&registration, refusal),
@@ -260,15 +293,15 @@ impl Guard {
         arrived: Instant,
         caller: &mut oneshot::Sender<Admitted>,
     ) -> Result<OwnedMutexGuard<Held>, Refusal> {
-        if let Ok(mut held) = Arc::clone(&self.held).try_lock_owned() {
+        if let Ok(mut held) = Arc::clone(&self.state.held).try_lock_owned() {
             held.roster.forget_list();
             return Ok(held);
         }
-        let _place = Place::take(self).ok_or(Refusal::QueueFull)?;
+        let _place = InQueue::take(self).ok_or(Refusal::QueueFull)?;
         let patience = self.tenant.terms.admission_timeout;
         let turn = tokio::time::timeout(
             patience.saturating_sub(arrived.elapsed()),
-            Arc::clone(&self.held).lock_owned(),
+            Arc::clone(&self.state.held).lock_owned(),
         );
         tokio::select! {
             biased;
@@ -286,7 +319,7 @@ impl Guard {
     pub fn unproven(&self, why: Unproven, accepted: bool) {
         let (tenant, reason) = (self.tenant(), why.reason());
         if accepted {
-            self.unrecognised_accepted.fetch_add(1, Ordering::Relaxed);
+            self.state.unrecognised_accepted.fetch_add(1, Ordering::Relaxed);
             self.means.metrics.registration(tenant, "unrecognised-accepted");
             tracing::error!(
                 tenant,
@@ -323,20 +356,20 @@ impl Drop for Waiting<'_> {
 }
 
 /// A place in the queue; dropping it leaves the queue.
-struct Place<'a>(&'a Guard);
+struct InQueue<'a>(&'a Guard);
 
-impl<'a> Place<'a> {
+impl<'a> InQueue<'a> {
     fn take(guard: &'a Guard) -> Option<Self> {
-        let before = guard.queued.fetch_add(1, Ordering::AcqRel);
+        let before = guard.state.queued.fetch_add(1, Ordering::AcqRel);
         let place = Self(guard);
         guard.means.metrics.admission_queue(guard.tenant(), before + 1);
         (before < guard.tenant.queue_max).then_some(place)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for InQueue<'_> {
     fn drop(&mut self) {
-        let before = self.0.queued.fetch_sub(1, Ordering::AcqRel);
+        let before = self.0.state.queued.fetch_sub(1, Ordering::AcqRel);
         self.0.means.metrics.admission_queue(self.0.tenant(), before - 1);
     }
 }

@@ -105,9 +105,10 @@ impl Guard {
         }
     }
 
-    /// Another replica may have paused the tenant, which is known since the registry was read.
+    /// Another replica may have paused the tenant, which is known since the registry was read; or it was taken out of the
+    /// configuration while this one queued.
     fn terms_now(&self) -> Cow<'_, Terms> {
-        if self.is_paused() {
+        if self.is_paused() || self.current().is_none() {
             Cow::Owned(Terms {
                 mode: Mode::Off,
                 ..self.terms().clone()

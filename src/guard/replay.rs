@@ -12,20 +12,23 @@ use crate::types::UserId;
 /// Each is small, and each needs a slot of the key.
 const KEPT_MAX: usize = 1024;
 
+/// By user, and since when. The guards of a tenant that follow on each other share them.
+pub(super) type Kept = Arc<Mutex<HashMap<UserId, (Instant, Admitted)>>>;
+
 /// Kept in this process only, and for a short while.
 #[derive(Clone, Debug)]
 pub(super) struct Replays {
     window: Duration,
     runtime: Handle,
-    kept: Arc<Mutex<HashMap<UserId, (Instant, Admitted)>>>,
+    kept: Kept,
 }
 
 impl Replays {
-    pub(super) fn new(window: Duration, runtime: Handle) -> Self {
+    pub(super) fn new(window: Duration, runtime: Handle, kept: Kept) -> Self {
         Self {
             window,
             runtime,
-            kept: Arc::default(),
+            kept,
         }
     }
 

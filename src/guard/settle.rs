@@ -32,7 +32,7 @@ impl Guard {
                 return;
             }
         }
-        let mut held = self.held.lock().await;
+        let mut held = self.state.held.lock().await;
         loop {
             let patience = self.terms().admission_timeout;
             let (mut book, roster) = Book::open(self, None, &mut held, patience).await;

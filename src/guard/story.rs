@@ -183,6 +183,10 @@ impl Guard {
             Note::EvictionUnsettled(victim) => (victim, notices::Outcome::Unsettled),
             _ => return,
         };
+        // By the configuration that the admission began with.
+        if self.tenant.notify.is_none() {
+            return;
+        }
         let newcomer = (!newcomer.is_empty()).then(|| UserId::new(newcomer));
         let notices = &self.means.notices;
         notices.tell(self.tenant(), victim, newcomer.as_ref(), outcome);

@@ -1,6 +1,7 @@
 //! One tenant's notices that are not delivered yet.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -19,12 +20,39 @@ pub(super) const NOTICES_MAX: usize = 1_000;
 pub(super) struct Desk {
     pub(super) tenant: Arc<str>,
     pub(super) client_id: ClientId,
-    pub(super) url: Url,
-    /// Keyed with the secret.
-    pub(super) mac: Hmac<Sha256>,
+    target: Mutex<Target>,
+    is_over: AtomicBool,
     /// In the order of the evictions.
     queue: Mutex<VecDeque<Pending>>,
     news: Notify,
+}
+
+/// Where notices go.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) url: Url,
+    /// Keyed with the secret.
+    pub(super) mac: Hmac<Sha256>,
+}
+
+impl Target {
+    #[expect(
+        clippy::expect_used,
+        reason = "HMAC takes a key of any length (RFC 2104, section 3)"
+    )]
+    fn of(notify: &config::Notify) -> Self {
+        let secret = notify.secret.expose().as_bytes();
+        Self {
+            url: notify.url.clone(),
+            mac: Hmac::new_from_slice(secret).expect("a key of any length"),
+        }
+    }
+
+    /// Without what may be a secret: the URL's path and query (R13).
+    pub(super) fn host(&self) -> String {
+        let port = self.url.port().map(|port| format!(":{port}"));
+        self.url.host_str().unwrap_or_default().to_owned() + &port.unwrap_or_default()
+    }
 }
 
 /// A notice, and how often it was tried.
@@ -40,26 +68,34 @@ pub(super) struct Pending {
 }
 
 impl Desk {
-    #[expect(
-        clippy::expect_used,
-        reason = "HMAC takes a key of any length (RFC 2104, section 3)"
-    )]
     pub(super) fn new(tenant: &Tenant, notify: &config::Notify) -> Self {
-        let secret = notify.secret.expose().as_bytes();
         Self {
             tenant: Arc::clone(&tenant.name),
             client_id: tenant.client_id.clone(),
-            url: notify.url.clone(),
-            mac: Hmac::new_from_slice(secret).expect("a key of any length"),
+            target: Mutex::new(Target::of(notify)),
+            is_over: AtomicBool::new(false),
             queue: Mutex::default(),
             news: Notify::new(),
         }
     }
 
-    /// Where notices go, without what may be a secret: the URL's path and query (R13).
-    pub(super) fn host(&self) -> String {
-        let port = self.url.port().map(|port| format!(":{port}"));
-        self.url.host_str().unwrap_or_default().to_owned() + &port.unwrap_or_default()
+    /// From now on notices go there, those that wait too: where they went may be what was wrong.
+    pub(super) fn aim(&self, notify: &config::Notify) {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = Target::of(notify);
+    }
+
+    pub(super) fn target(&self) -> Target {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// No more notices come, and none is left.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.news.notify_one();
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     /// What is protected here is whole at every moment, so that a panic elsewhere does not spoil it.

@@ -11,8 +11,8 @@ mod post;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
@@ -24,6 +24,9 @@ use crate::registry::{Entry, Event, Registry};
 use crate::telemetry::metrics::Metrics;
 use crate::types::{Millis, UserId};
 use desk::{Desk, Pending};
+
+/// No admission takes longer.
+const ADMISSION_MAX: Duration = Duration::from_hours(3);
 
 /// What notices are told with.
 #[derive(Clone, Debug)]
@@ -86,45 +89,102 @@ impl Outcome {
 pub struct Notices(Arc<Inner>);
 
 struct Inner {
-    desks: HashMap<Arc<str>, Desk>,
+    desks: Mutex<Desks>,
     means: Means,
     schedule: Schedule,
     count: AtomicU64,
+}
+
+#[derive(Default)]
+struct Desks {
+    by_tenant: HashMap<Arc<str>, Arc<Desk>>,
+    /// Of tenants that want no more notices, or are gone, and since when: what waits there is still told, and an admission
+    /// may be under way that began before.
+    leaving: HashMap<Arc<str>, (Arc<Desk>, Instant)>,
+    /// `None` before the start and after the end.
+    workers: Option<Workers>,
+}
+
+impl Desks {
+    fn of(&self, tenant: &str) -> Option<Arc<Desk>> {
+        let leaving = || self.leaving.get(tenant).map(|(desk, _)| desk);
+        self.by_tenant.get(tenant).or_else(leaving).cloned()
+    }
+}
+
+struct Workers {
+    tasks: JoinSet<()>,
+    closing: CancellationToken,
 }
 
 /// The secrets stay out of logs.
 impl fmt::Debug for Notices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Notices")
-            .field("tenants", &self.0.desks.keys())
+            .field("schedule", &self.0.schedule)
             .finish_non_exhaustive()
     }
 }
 
 impl Notices {
-    pub fn new(tenants: &[Tenant], means: Means, schedule: Schedule) -> Self {
-        let desks = tenants.iter().filter_map(|tenant| {
-            let desk = Desk::new(tenant, tenant.notify.as_ref()?);
-            Some((Arc::clone(&tenant.name), desk))
-        });
-        Self(Arc::new(Inner {
-            desks: desks.collect(),
+    pub fn new(tenants: &[Arc<Tenant>], means: Means, schedule: Schedule) -> Self {
+        let notices = Self(Arc::new(Inner {
+            desks: Mutex::default(),
             means,
             schedule,
             count: AtomicU64::new(0),
-        }))
+        }));
+        notices.set_tenants(tenants);
+        notices
+    }
+
+    /// From now on these tenants are told, as they are configured.
+    pub fn set_tenants(&self, tenants: &[Arc<Tenant>]) {
+        let wanting = |tenant: &Arc<Tenant>| Some((Arc::clone(&tenant.name), tenant.notify.clone()?));
+        let wanting: HashMap<_, _> = tenants.iter().filter_map(wanting).collect();
+        let mut desks = self.0.desks();
+        let now = Instant::now();
+        let gone: Vec<_> = desks
+            .by_tenant
+            .extract_if(|tenant, _| !wanting.contains_key(tenant))
+            .map(|(tenant, desk)| (tenant, (desk, now)))
+            .collect();
+        desks.leaving.extend(gone);
+        for tenant in tenants {
+            let Some(notify) = wanting.get(&tenant.name) else {
+                continue;
+            };
+            let back = desks.leaving.remove(&tenant.name).map(|(desk, _)| desk);
+            if let Some(desk) = desks.by_tenant.get(&tenant.name).cloned().or(back) {
+                desk.aim(notify);
+                desks.by_tenant.insert(Arc::clone(&tenant.name), desk);
+                continue;
+            }
+            let desk = Arc::new(Desk::new(tenant, notify));
+            if let Some(workers) = &mut desks.workers {
+                workers.begin(&self.0, &desk);
+            }
+            desks.by_tenant.insert(Arc::clone(&tenant.name), desk);
+        }
+        let is_over = |since: Instant| now.saturating_duration_since(since) > ADMISSION_MAX;
+        for (_, (desk, _)) in desks
+            .leaving
+            .extract_if(|_, (desk, since)| is_over(*since) && desk.len() == 0)
+        {
+            desk.end();
+        }
     }
 
     /// A user was evicted. Returns at once; what [`Notices::start`] started delivers. Where the tenant wants no notices, this does
     /// nothing.
     pub fn tell(&self, tenant: &str, user: &UserId, newcomer: Option<&UserId>, outcome: Outcome) {
-        let Some(desk) = self.0.desks.get(tenant) else {
+        let Some(desk) = self.0.desks().of(tenant) else {
             return;
         };
         let at = Millis::from(SystemTime::now());
         let number = self.0.count.fetch_add(1, Ordering::Relaxed);
         let id = post::id(&[&self.0.means.replica, tenant, user.as_str()], at, number);
-        let body = post::body(desk, &id, user, newcomer, outcome, at);
+        let body = post::body(&desk, &id, user, newcomer, outcome, at);
         let now = Instant::now();
         let dropped = desk.push(Pending {
             id,
@@ -150,39 +210,55 @@ impl Notices {
 
     /// Begins to deliver.
     pub fn start(&self) -> Telling {
-        let (closing, mut workers) = (CancellationToken::new(), JoinSet::new());
-        for tenant in self.0.desks.keys() {
-            let (inner, tenant, closing) = (Arc::clone(&self.0), Arc::clone(tenant), closing.clone());
-            workers.spawn(async move { inner.work(&tenant, &closing).await });
-        }
-        Telling {
-            notices: self.clone(),
-            closing,
-            workers,
-        }
+        let mut workers = Workers {
+            tasks: JoinSet::new(),
+            closing: CancellationToken::new(),
+        };
+        let mut desks = self.0.desks();
+        desks
+            .by_tenant
+            .values()
+            .for_each(|desk| workers.begin(&self.0, desk));
+        desks.workers = Some(workers);
+        Telling(self.clone())
     }
 
     /// Notices that are not delivered.
     fn untold(&self) -> usize {
-        self.0.desks.values().map(Desk::len).sum()
+        let desks = self.0.desks();
+        let leaving = desks.leaving.values().map(|(desk, _)| desk);
+        desks
+            .by_tenant
+            .values()
+            .chain(leaving)
+            .map(|desk| desk.len())
+            .sum()
+    }
+}
+
+impl Workers {
+    fn begin(&mut self, inner: &Arc<Inner>, desk: &Arc<Desk>) {
+        // Those of tenants that are gone.
+        while self.tasks.try_join_next().is_some() {}
+        let (inner, desk, closing) = (Arc::clone(inner), Arc::clone(desk), self.closing.clone());
+        self.tasks.spawn(async move { inner.work(&desk, &closing).await });
     }
 }
 
 /// Notices that are being delivered. Dropping it ends that.
 #[derive(Debug)]
-pub struct Telling {
-    notices: Notices,
-    closing: CancellationToken,
-    workers: JoinSet<()>,
-}
+pub struct Telling(Notices);
 
 impl Telling {
     /// Tries once more what is left, until `end` at the latest.
-    pub async fn end(mut self, end: Instant) {
-        self.closing.cancel();
-        let ended = async { while self.workers.join_next().await.is_some() {} };
+    pub async fn end(self, end: Instant) {
+        let Some(mut workers) = self.0.0.desks().workers.take() else {
+            return;
+        };
+        workers.closing.cancel();
+        let ended = async { while workers.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout_at(end, ended).await.is_err() {
-            let count = self.notices.untold();
+            let count = self.0.untold();
             tracing::error!(
                 count,
                 "left notices of evictions undelivered; the log and the journal name the users"
@@ -191,12 +267,21 @@ impl Telling {
     }
 }
 
+impl Drop for Telling {
+    fn drop(&mut self) {
+        // With the tasks that are left.
+        drop(self.0.0.desks().workers.take());
+    }
+}
+
 impl Inner {
-    async fn work(&self, tenant: &str, closing: &CancellationToken) {
-        let Some(desk) = self.desks.get(tenant) else {
-            return;
-        };
-        loop {
+    /// What is protected here is whole at every moment, so that a panic elsewhere does not spoil it.
+    fn desks(&self) -> MutexGuard<'_, Desks> {
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn work(&self, desk: &Desk, closing: &CancellationToken) {
+        while !desk.is_over() {
             let next = desk.next();
             let due = async {
                 match &next {
@@ -220,8 +305,9 @@ impl Inner {
 
     async fn attempt(&self, desk: &Desk, pending: Pending, is_last: bool) {
         let (tenant, victim, notice) = (&*desk.tenant, pending.user.as_str(), &pending.id);
-        let host = desk.host();
-        match post::post(&self.means.http, desk, &pending).await {
+        let target = desk.target();
+        let host = target.host();
+        match post::post(&self.means.http, target, &pending).await {
             Ok(status) => {
                 let tries = pending.failures + 1;
                 tracing::info!(

@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::Outcome;
-use super::desk::{Desk, Pending};
+use super::desk::{Desk, Pending, Target};
 use crate::telemetry::chain;
 use crate::types::{Millis, Timestamp, UserId};
 
@@ -67,12 +67,12 @@ pub(super) fn id(names: &[&str], at: Millis, number: u64) -> String {
 }
 
 /// Sends it once. The status if the application took it, otherwise why it did not.
-pub(super) async fn post(http: &reqwest::Client, desk: &Desk, pending: &Pending) -> Result<u16, String> {
+pub(super) async fn post(http: &reqwest::Client, target: Target, pending: &Pending) -> Result<u16, String> {
     let timestamp = Timestamp::from(SystemTime::now()).to_string();
-    let mac = desk.mac.clone().chain_update(&timestamp).chain_update(".");
+    let mac = target.mac.chain_update(&timestamp).chain_update(".");
     let signature = hex(&mac.chain_update(&pending.body).finalize().into_bytes());
     let request = http
-        .post(desk.url.clone())
+        .post(target.url)
         .header(CONTENT_TYPE, "application/json")
         .header("Snaptrade-Sidecar-Notice", &pending.id)
         .header("Snaptrade-Sidecar-Timestamp", timestamp)

@@ -71,6 +71,26 @@ async fn axum_serve(listener: TcpListener, router: Router) {
     }
 }
 
+/// One, whose application is told there.
+fn tenants(url: Option<&str>) -> Vec<Arc<Tenant>> {
+    let mut flags = vec![
+        ("tenants.default.client_id", "C"),
+        ("tenants.default.consumer_key", "k"),
+    ];
+    if let Some(url) = url {
+        flags.push(("tenants.default.eviction.notify_url", url));
+        flags.push(("tenants.default.eviction.notify_secret", SECRET));
+    }
+    let flags = flags
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let sources = Sources {
+        flags: flags.collect(),
+        ..Sources::default()
+    };
+    config::load(sources).unwrap().config.tenants
+}
+
 struct Teller {
     notices: Notices,
     registry: Arc<Registry>,
@@ -80,18 +100,7 @@ struct Teller {
 
 impl Teller {
     fn to(url: &str, schedule: Schedule) -> Self {
-        let flags = [
-            ("tenants.default.client_id", "C"),
-            ("tenants.default.consumer_key", "k"),
-            ("tenants.default.eviction.notify_url", url),
-            ("tenants.default.eviction.notify_secret", SECRET),
-        ];
-        let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let sources = Sources {
-            flags: flags.to_vec(),
-            ..Sources::default()
-        };
-        let tenants = config::load(sources).unwrap().config.tenants;
+        let tenants = tenants(Some(url));
         let registry = Arc::new(Registry::memory());
         let metrics = Arc::new(Metrics::new([("default", 5)]));
         let means = Means {
@@ -297,4 +306,45 @@ fn ids_differ_and_say_nothing() {
     ] {
         assert_ne!(one, other);
     }
+}
+
+#[tokio::test]
+async fn after_a_reload_what_waits_goes_to_the_new_address() {
+    // Nobody listens there.
+    let it = Teller::to("http://127.0.0.1:1/evicted", FAST);
+    it.tell("a");
+    let mut application = Application::answering(&[]).await;
+    it.notices.set_tenants(&tenants(Some(&application.url)));
+    assert_eq!(application.user().await, "a");
+    it.tell("b");
+    assert_eq!(application.user().await, "b");
+    assert_eq!(it.end().await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_to_be_told_is_told_after_the_tenant_is_gone_and_when_it_comes_back() {
+    let mut application = Application::answering(&[500]).await;
+    let it = Teller::to(&application.url, FAST);
+    it.tell("a");
+    it.notices.set_tenants(&[]);
+    // An admission that was under way.
+    it.tell("b");
+    let mut users = [
+        application.user().await,
+        application.user().await,
+        application.user().await,
+    ];
+    users.sort();
+    assert!(users == ["a", "a", "b"] || users == ["a", "b", "b"], "{users:?}");
+    it.notices.set_tenants(&tenants(Some(&application.url)));
+    it.tell("c");
+    assert_eq!(application.user().await, "c");
+    it.notices.set_tenants(&tenants(None));
+    let told = it.end().await;
+    assert!(
+        told.iter()
+            .all(|told| told.entry.outcome.as_deref() == Some("delivered")),
+        "{told:?}"
+    );
+    assert_eq!(told.len(), 3);
 }

@@ -20,6 +20,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::Ops;
 use super::problem::Problem;
 use crate::config;
+use crate::guard::Live;
 
 /// Probes and scrapers reach these by any name, and anyone may read them.
 const BY_ANY_NAME: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -100,7 +101,7 @@ impl Standing {
                 StatusCode::FORBIDDEN,
                 "sidecar_token_not_configured",
                 "This call changes something, and without a token nothing can be changed; set ops.token (or \
-                 SNAPTRADE_SIDECAR__OPS__TOKEN), restart, and send it as \"Authorization: Bearer\".",
+                 SNAPTRADE_SIDECAR__OPS__TOKEN and restart), and send it as \"Authorization: Bearer\".",
             )),
         }
     }
@@ -121,10 +122,12 @@ fn unauthorized(code: &'static str, detail: &str, challenge: &'static str) -> Pr
 
 /// Stands before every call: checks `Host` and `Origin`, and settles the request's [`Standing`].
 pub(super) async fn gate(State(ops): State<Arc<Ops>>, mut request: Request, next: Next) -> Response {
-    let mut response = match check(&ops.config, &request) {
+    let in_force = ops.live.load();
+    let config = &in_force.config.ops;
+    let mut response = match check(config, &request) {
         Ok(()) => {
             let ends = request.extensions().get::<Ends>();
-            let standing = Standing::of(&ops.config, request.headers(), ends);
+            let standing = Standing::of(config, request.headers(), ends);
             request.extensions_mut().insert(standing);
             next.run(request).await
         }
@@ -142,9 +145,9 @@ pub(super) async fn gate(State(ops): State<Arc<Ops>>, mut request: Request, next
 }
 
 /// Lets pages of the allowed origins read the answers, and use the token.
-pub(super) fn cors(config: &config::Ops) -> CorsLayer {
-    let patterns = config.allowed_origins.clone();
+pub(super) fn cors(live: Live) -> CorsLayer {
     let allowed = move |origin: &HeaderValue, _: &http::request::Parts| {
+        let patterns = &live.load().config.ops.allowed_origins;
         origin
             .to_str()
             .is_ok_and(|origin| patterns.iter().any(|pattern| pattern.matches(origin)))

@@ -28,7 +28,7 @@ pub(super) async fn evict(
 ) -> Result<Response, Problem> {
     standing.changes()?;
     let (tenant, id) = in_path(path)?;
-    let guard = ops.tenant_called(&tenant)?;
+    let guard = &ops.tenant_called(&tenant)?;
     let outcome = match guard.evict(UserId::new(&id)).await {
         Ok(ByHand::Evicted) => "evicted",
         Ok(ByHand::Unsettled) => "unsettled",
@@ -82,7 +82,7 @@ async fn set_protected(
 ) -> Result<Response, Problem> {
     standing.changes()?;
     let (tenant, id) = in_path(path)?;
-    let guard = ops.tenant_called(&tenant)?;
+    let guard = &ops.tenant_called(&tenant)?;
     guard
         .protect(&UserId::new(&id), protected)
         .await
@@ -123,7 +123,7 @@ async fn set_paused(
     paused: bool,
 ) -> Result<Response, Problem> {
     standing.changes()?;
-    let guard = ops.tenant_called(&in_path(path)?)?;
+    let guard = &ops.tenant_called(&in_path(path)?)?;
     guard
         .pause(paused)
         .await

@@ -21,7 +21,6 @@ mod register;
 mod serve;
 mod status;
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
@@ -30,8 +29,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use http::{StatusCode, Uri};
 
-use crate::config;
-use crate::guard::Guard;
+use crate::guard::{Guard, Live};
 use crate::snaptrade::query;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
@@ -39,24 +37,11 @@ use problem::Problem;
 pub use serve::serve;
 
 /// What the ops plane tells of.
+#[derive(Clone, Debug)]
 pub struct Ops {
-    pub config: config::Ops,
-    /// The upstream's origin.
-    pub upstream: String,
-    /// Where it remembers, without a password.
-    pub registry: String,
+    pub live: Live,
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
-    pub tenants: Vec<Arc<Guard>>,
-}
-
-impl fmt::Debug for Ops {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ops")
-            .field("config", &self.config)
-            .field("upstream", &self.upstream)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Tenants that an error names.
@@ -105,7 +90,7 @@ pub fn router(ops: Ops) -> Router {
         .route("/api/tenants/{tenant}/resume", post(hand::resume))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(access::cors(&ops.config))
+        .layer(access::cors(ops.live.clone()))
         // Outermost, so that nothing, preflights and unknown paths included, is answered without it.
         .layer(middleware::from_fn_with_state(ops.clone(), access::gate))
         .with_state(ops)
@@ -140,17 +125,18 @@ fn is_of(route: &str, path: &str) -> bool {
 
 impl Ops {
     /// The tenant of this name, as a path gives it.
-    fn tenant_called(&self, name: &str) -> Result<&Arc<Guard>, Problem> {
-        let guard = self.tenants.iter().find(|guard| guard.tenant() == name);
-        guard.ok_or_else(|| {
-            let detail = format!("There is no such tenant. {}", list(&self.names()));
+    fn tenant_called(&self, name: &str) -> Result<Arc<Guard>, Problem> {
+        let in_force = self.live.load();
+        in_force.named(name).cloned().ok_or_else(|| {
+            let detail = format!("There is no such tenant. {}", list(&names(in_force.guards())));
             Problem::new(StatusCode::NOT_FOUND, "sidecar_tenant_unknown", detail)
         })
     }
 
     /// The tenant that `?tenant=` names, or the only one.
-    fn tenant(&self, query: Option<&str>) -> Result<&Arc<Guard>, Problem> {
-        let names = self.names();
+    fn tenant(&self, query: Option<&str>) -> Result<Arc<Guard>, Problem> {
+        let in_force = self.live.load();
+        let names = names(in_force.guards());
         let place = match named(&names, query)? {
             Some(place) => place,
             None if names.len() == 1 => 0,
@@ -166,18 +152,18 @@ impl Ops {
                 ));
             }
         };
-        Ok(&self.tenants[place])
+        Ok(Arc::clone(&in_force.guards()[place]))
     }
+}
 
-    /// The tenant that `?tenant=` names, or all.
-    fn tenants(&self, query: Option<&str>) -> Result<&[Arc<Guard>], Problem> {
-        let place = named(&self.names(), query)?;
-        Ok(place.map_or(&self.tenants[..], |place| &self.tenants[place..=place]))
-    }
+/// The tenant that `?tenant=` names, or all.
+fn tenants<'g>(guards: &'g [Arc<Guard>], query: Option<&str>) -> Result<&'g [Arc<Guard>], Problem> {
+    let place = named(&names(guards), query)?;
+    Ok(place.map_or(guards, |place| &guards[place..=place]))
+}
 
-    fn names(&self) -> Vec<&str> {
-        self.tenants.iter().map(|guard| guard.tenant()).collect()
-    }
+fn names(guards: &[Arc<Guard>]) -> Vec<&str> {
+    guards.iter().map(|guard| guard.tenant()).collect()
 }
 
 /// The place of the tenant that a query names, if it names one.

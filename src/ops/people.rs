@@ -49,7 +49,7 @@ pub(super) async fn users(
     path: InPath<String>,
 ) -> Result<Response, Problem> {
     standing.sees()?;
-    let guard = ops.tenant_called(&in_path(path)?)?;
+    let guard = &ops.tenant_called(&in_path(path)?)?;
     let ranking = ranking(guard).await?;
     // Another replica may have paused it.
     guard.refresh().await;
@@ -69,7 +69,7 @@ pub(super) async fn next(
     path: InPath<String>,
 ) -> Result<Response, Problem> {
     standing.sees()?;
-    let guard = ops.tenant_called(&in_path(path)?)?;
+    let guard = &ops.tenant_called(&in_path(path)?)?;
     let ranking = ranking(guard).await?;
     Ok(answer(Next {
         tenant: guard.tenant().to_owned(),
@@ -84,7 +84,7 @@ pub(super) async fn evictions(
     uri: Uri,
 ) -> Result<Response, Problem> {
     standing.sees()?;
-    let guard = ops.tenant_called(&in_path(path)?)?;
+    let guard = &ops.tenant_called(&in_path(path)?)?;
     let asked = Asked::of(uri.query().unwrap_or_default())?;
     let (entries, next_before) = asked
         .find(guard)

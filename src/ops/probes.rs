@@ -46,9 +46,9 @@ struct Summary<'o> {
     status: &'static str,
     version: &'static str,
     uptime_seconds: u64,
-    upstream: &'o str,
-    /// Where it remembers.
-    registry: &'o str,
+    upstream: String,
+    /// Where it remembers, without a password.
+    registry: String,
     tenants: Vec<Tenant<'o>>,
     /// What an operator must look into, in words.
     problems: Vec<String>,
@@ -76,7 +76,8 @@ struct Tenant<'o> {
 
 /// What is known without asking anyone.
 pub(super) async fn summary(State(ops): State<Arc<Ops>>, uri: Uri) -> Result<Response, Problem> {
-    let guards = ops.tenants(uri.query())?;
+    let in_force = ops.live.load();
+    let guards = super::tenants(in_force.guards(), uri.query())?;
     let tenants: Vec<Tenant<'_>> = guards.iter().map(|guard| tenant(guard)).collect();
     let is_down = guards.iter().any(|guard| !guard.registry_is_up());
     let registry = is_down.then(|| {
@@ -86,10 +87,11 @@ pub(super) async fn summary(State(ops): State<Arc<Ops>>, uri: Uri) -> Result<Res
         status: phase(&ops.health),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: ops.health.uptime().as_secs(),
-        upstream: &ops.upstream,
-        registry: &ops.registry,
+        upstream: in_force.config.proxy.upstream.to_string(),
+        registry: in_force.config.registry.home.to_string(),
         problems: registry
             .into_iter()
+            .chain(ops.live.remarks())
             .chain(tenants.iter().flat_map(problems))
             .collect(),
         tenants,

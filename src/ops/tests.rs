@@ -13,24 +13,31 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::origin::OriginPattern;
+use crate::config::{self, Sources};
+use crate::guard::InForce;
 use crate::telemetry::metrics::Format;
 use crate::types::Token;
 
 fn ops(token: Option<&str>) -> Ops {
     let health = Health::new();
     health.set_ready();
+    let flags = [
+        ("tenants.default.client_id", "C"),
+        ("tenants.default.consumer_key", "k"),
+    ];
+    let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let sources = Sources {
+        flags: flags.to_vec(),
+        ..Sources::default()
+    };
+    let mut config = config::load(sources).unwrap().config;
+    config.tenants.clear();
+    config.ops.token = token.map(Token::new);
+    config.ops.allowed_origins = vec![OriginPattern::parse("https://*.vercel.app").unwrap()];
     Ops {
-        config: config::Ops {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            token: token.map(Token::new),
-            hosts: Vec::new(),
-            allowed_origins: vec![OriginPattern::parse("https://*.vercel.app").unwrap()],
-        },
-        upstream: "https://api.snaptrade.com".to_owned(),
-        registry: "memory:".to_owned(),
+        live: Live::new(InForce::new(config, |_| unreachable!("there are no tenants"))),
         health: Arc::new(health),
         metrics: Arc::new(Metrics::new([("default", 5)])),
-        tenants: Vec::new(),
     }
 }
 

@@ -6,9 +6,10 @@
 pub mod headers;
 pub mod outcome;
 pub mod replies;
+mod view;
 
-use std::collections::{HashMap, HashSet};
-use std::ops::Range;
+use std::collections::HashSet;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,7 +22,7 @@ use hyper::body::Incoming;
 
 use crate::activity::{Notes, Tally};
 use crate::admission::policy::Mode;
-use crate::guard::{Guard, Registration};
+use crate::guard::{Guard, Live, Registration};
 use crate::snaptrade::proof::RegistrationView;
 use crate::snaptrade::query;
 use crate::snaptrade::route::Route;
@@ -33,6 +34,7 @@ use crate::upstream::body::{ReplyBody, RequestBody, has_other_coding};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::forward::Forwarder;
 use replies::Problem;
+use view::{View, Views, Whose};
 
 /// The longest body of a registration under a tenant's client id.
 pub const REGISTRATION_BYTES_MAX: usize = 64 << 10;
@@ -43,60 +45,29 @@ const STRANGERS_MAX: usize = 100;
 /// The metric label of a request that names none of our client ids.
 const NO_TENANT: &str = "unknown";
 
-/// A tenant as a request meets it: found once, so that nothing is looked up for it again.
-#[derive(Debug)]
-struct Tenant {
-    guard: Arc<Guard>,
-    counted_at: Place,
-}
-
-/// Who a call is for.
-struct Whose<'s> {
-    /// The one whose client id the query names.
-    tenant: Option<&'s Tenant>,
-    /// The bytes of the query that are the raw id of its user; of several, the first.
-    user: Option<Range<usize>>,
-}
-
 /// What all workers share.
 #[derive(Debug)]
 pub struct Shared {
-    /// By client id.
-    tenants: HashMap<Box<str>, Tenant>,
+    live: Live,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     /// Where the requests of no tenant are counted.
     nowhere: Place,
     tally: Arc<Tally>,
     body_idle_timeout: Duration,
-    health_paths: bool,
     /// Client ids that registrations came under and no tenant has.
     strangers: Mutex<HashSet<String>>,
 }
 
 impl Shared {
-    pub fn new(
-        guards: &[Arc<Guard>],
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-        tally: Arc<Tally>,
-        config: &crate::config::Proxy,
-    ) -> Self {
-        let tenant = |guard: &Arc<Guard>| Tenant {
-            guard: Arc::clone(guard),
-            counted_at: metrics.place(guard.tenant()),
-        };
-        let tenants = guards
-            .iter()
-            .map(|guard| (guard.client_id().into(), tenant(guard)));
+    pub fn new(live: Live, health: Arc<Health>, metrics: Arc<Metrics>, tally: Arc<Tally>) -> Self {
         Self {
-            tenants: tenants.collect(),
+            body_idle_timeout: live.load().config.proxy.body_idle_timeout,
+            live,
             health,
             nowhere: metrics.place(NO_TENANT),
             metrics,
             tally,
-            body_idle_timeout: config.body_idle_timeout,
-            health_paths: config.health_paths,
             strangers: Mutex::default(),
         }
     }
@@ -118,48 +89,39 @@ impl Shared {
             );
         }
     }
-
-    /// Who a query says that its call is for. In one pass and no further than it must, since every request is looked at.
-    fn whose(&self, query: Option<&str>) -> Whose<'_> {
-        let (mut tenant, mut user) = (None, None);
-        for parameter in query::parameters(query.unwrap_or_default()) {
-            if tenant.is_none() && parameter.is("clientId") {
-                let client_id = query::decode(parameter.value);
-                tenant = client_id.and_then(|client_id| self.tenants.get(client_id.as_ref()));
-            } else if user.is_none() && parameter.is("userId") {
-                user = Some(parameter.value_at..parameter.value_at + parameter.value.len());
-            }
-            if tenant.is_some() && user.is_some() {
-                break;
-            }
-        }
-        Whose { tenant, user }
-    }
 }
 
 /// A reply, and how long it took.
 type Passed = (Response<ReplyBody>, Duration);
 
-/// One worker's proxy.
-#[derive(Clone, Debug)]
+/// One worker's proxy, and the connections that it uses.
 pub struct Proxy {
     shared: Arc<Shared>,
-    forwarder: Forwarder,
+    views: Views,
     notes: Notes,
 }
 
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Proxy {
-    pub fn new(shared: Arc<Shared>, forwarder: Forwarder) -> Self {
+    pub fn new(shared: Arc<Shared>, forwarder: &Forwarder) -> Self {
         Self {
+            views: Views::new(&shared.live, forwarder),
             notes: shared.tally.notes(),
             shared,
-            forwarder,
         }
     }
 
     /// Answers one request.
     pub async fn handle(&self, request: Request<Incoming>) -> Response<ReplyBody> {
-        if let Some(reply) = self.own_reply(&request) {
+        let view = self.views.now();
+        if let Some(reply) = self.own_reply(&request, &view) {
             return reply;
         }
         let arrived = Instant::now();
@@ -167,23 +129,23 @@ impl Proxy {
         // Copied only for a line that is wanted.
         let told = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (request.method().clone(), request.uri().path().to_owned()));
-        let Whose { tenant, user } = self.shared.whose(request.uri().query());
+        let Whose { tenant, user } = view.whose(request.uri().query());
         if tenant.is_none() && route == Route::Register {
             self.shared.warn_of_stranger(request.uri().query());
         }
         let (reply, took) = match (route, tenant) {
             // In boxes, so that what is rare takes no room in what is moved for every request.
             (Route::Register, Some(tenant)) => {
-                let reply = Box::pin(self.register(request, &tenant.guard, arrived)).await;
+                let reply = Box::pin(self.register(request, &view, tenant, arrived)).await;
                 (reply, arrived.elapsed())
             }
-            (Route::DeleteUser, Some(tenant)) => Box::pin(self.delete(request, &tenant.guard, arrived)).await,
+            (Route::DeleteUser, Some(tenant)) => Box::pin(self.delete(request, &view, tenant, arrived)).await,
             _ => {
                 let user = user.filter(|_| tenant.is_some() && may_be_activity(route, request.method()));
                 // What is sent is gone; to copy this costs a count.
                 let user = user.and_then(|user| Some((user, request.uri().path_and_query()?.clone())));
                 let mut request = streaming(request, self.shared.body_idle_timeout);
-                let passed = self.pass(&mut request, route, arrived).await;
+                let passed = self.pass(&view, &mut request, route, arrived).await;
                 if passed.0.status().is_success()
                     && let (Some(tenant), Some((user, target))) = (tenant, user)
                 {
@@ -193,26 +155,26 @@ impl Proxy {
                 passed
             }
         };
-        let counted_at = tenant.map_or(self.shared.nowhere, |tenant| tenant.counted_at);
+        let counted_at = tenant.map_or(&self.shared.nowhere, |tenant| tenant.place());
         let status = reply.status().as_u16();
         self.shared.metrics.request(counted_at, route, status, took);
         if let Some((method, path)) = told {
             let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            let tenant = tenant.map_or(NO_TENANT, |tenant| tenant.guard.tenant());
+            let tenant = tenant.map_or(NO_TENANT, |tenant| tenant.tenant());
             tracing::debug!(tenant, %method, path, status, took_us, "request");
         }
         reply
     }
 
     /// What never goes to the upstream.
-    fn own_reply(&self, request: &Request<Incoming>) -> Option<Response<ReplyBody>> {
+    fn own_reply(&self, request: &Request<Incoming>, view: &View) -> Option<Response<ReplyBody>> {
         if request.method() == Method::CONNECT {
             return Some(Problem::Connect.reply());
         }
         if has_other_coding(request.headers()) {
             return Some(Problem::TransferCoding.reply());
         }
-        let probe = self.shared.health_paths && matches!(*request.method(), Method::GET | Method::HEAD);
+        let probe = view.health_paths() && matches!(*request.method(), Method::GET | Method::HEAD);
         let verdict = match request.uri().path() {
             "/healthz" if probe => self.shared.health.live(),
             "/readyz" if probe => self.shared.health.ready(),
@@ -223,9 +185,15 @@ impl Proxy {
 
     /// Forwards a call as it is. Also returns how long it took from `began` to the reply's head; the clock is read no more
     /// often than that needs.
-    async fn pass(&self, request: &mut Request<RequestBody>, route: Route, began: Instant) -> Passed {
+    async fn pass(
+        &self,
+        view: &View,
+        request: &mut Request<RequestBody>,
+        route: Route,
+        began: Instant,
+    ) -> Passed {
         headers::strip_hop_by_hop(request.headers_mut());
-        let sent = self.forwarder.send(request, began).await;
+        let sent = view.forwarder.send(request, began).await;
         let took = began.elapsed();
         let reply = match sent {
             Ok(mut reply) => {
@@ -239,11 +207,11 @@ impl Proxy {
     }
 
     /// `SnapTrade` took a call for the user of this raw id.
-    fn note_activity(&self, tenant: &Tenant, route: Route, user: &str, at: Instant) {
+    fn note_activity(&self, guard: &Guard, route: Route, user: &str, at: Instant) {
         if let Some(user) = query::decode(user).filter(|user| !user.is_empty()) {
-            self.notes.called(tenant.guard.tenant(), &user, at);
+            self.notes.called(guard.tenant(), &user, at);
             if route == Route::ResetSecret {
-                tenant.guard.new_secret(&UserId::new(user));
+                guard.new_secret(&UserId::new(user));
             }
         }
     }
@@ -260,12 +228,18 @@ impl Proxy {
     }
 
     /// A deletion by the application itself. The guard is told, so that no lagging list makes it evict somebody.
-    async fn delete(&self, request: Request<Incoming>, guard: &Arc<Guard>, arrived: Instant) -> Passed {
+    async fn delete(
+        &self,
+        request: Request<Incoming>,
+        view: &View,
+        guard: &Arc<Guard>,
+        arrived: Instant,
+    ) -> Passed {
         let user = user_of(&request);
         let mut request = streaming(request, self.shared.body_idle_timeout);
         // However this ends, also by the caller's leaving.
         let _doubt = guard.doubt();
-        let passed = self.pass(&mut request, Route::DeleteUser, arrived).await;
+        let passed = self.pass(view, &mut request, Route::DeleteUser, arrived).await;
         if let Some(user) = user.filter(|_| passed.0.status().is_success()) {
             self.shared.tally.departed(guard.tenant(), user.clone());
             guard.departed(user);
@@ -276,6 +250,7 @@ impl Proxy {
     async fn register(
         &self,
         request: Request<Incoming>,
+        view: &View,
         guard: &Arc<Guard>,
         arrived: Instant,
     ) -> Response<ReplyBody> {
@@ -286,7 +261,7 @@ impl Proxy {
         };
         if let Some(why) = why_unmanaged {
             let mut request = streaming(request, self.shared.body_idle_timeout);
-            let (reply, _) = self.pass(&mut request, Route::Register, arrived).await;
+            let (reply, _) = self.pass(view, &mut request, Route::Register, arrived).await;
             guard.unmanaged();
             return outcome::unmanaged(reply, why);
         }
@@ -295,20 +270,22 @@ impl Proxy {
             Ok(body) => body,
             Err(problem) => return problem.reply(),
         };
-        let view = RegistrationView {
+        let seen = RegistrationView {
             path: head.uri.path(),
             query: head.uri.query().unwrap_or_default(),
             signature: signature(&head.headers),
             body: &body,
         };
-        match guard.prove(view, Timestamp::from(SystemTime::now())) {
+        match guard.prove(seen, Timestamp::from(SystemTime::now())) {
             Ok(proven) => {
                 let registration = registration(head, body, proven, arrived);
                 outcome::reply(guard.admit(registration).await)
             }
             Err(why) => {
                 let mut request = Request::from_parts(head, RequestBody::full(body));
-                let (reply, _) = self.pass(&mut request, Route::Register, Instant::now()).await;
+                let (reply, _) = self
+                    .pass(view, &mut request, Route::Register, Instant::now())
+                    .await;
                 guard.unproven(why, reply.status().is_success());
                 outcome::unmanaged(reply, why.reason())
             }

@@ -7,8 +7,8 @@ use std::io::{self, IsTerminal};
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{ParseError, Targets};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::{Layer as _, Registry, fmt as format};
+use tracing_subscriber::layer::{self, SubscriberExt as _};
+use tracing_subscriber::{Layer as _, Registry, fmt as format, reload};
 
 pub use super::sink::Flush;
 use super::sink::{self, Sink};
@@ -49,8 +49,8 @@ impl Error for LoggingError {
 ///
 /// Logging never blocks: where stderr does not keep up, lines are lost, and a line says how many (R14). What is
 /// returned has to be kept until the end of `main`, for the last lines to be written; `process::exit` skips that.
-pub fn init(log: &Log) -> Result<Flush, LoggingError> {
-    let filter = filter(&log.level).map_err(LoggingError::Filter)?;
+pub fn init(log: &Log) -> Result<(Flush, Level), LoggingError> {
+    let (filter, level) = reload::Layer::new(filter(&log.level).map_err(LoggingError::Filter)?);
     let terminal = io::stderr().is_terminal();
     let style = match log.format {
         LogFormat::Json => Style::Json,
@@ -65,7 +65,21 @@ pub fn init(log: &Log) -> Result<Flush, LoggingError> {
     };
     let (sink, flush) = sink::start(io::stderr(), lost_line).map_err(LoggingError::Thread)?;
     tracing::subscriber::set_global_default(subscriber(style, filter, sink)).map_err(LoggingError::Taken)?;
-    Ok(flush)
+    Ok((flush, Level(level)))
+}
+
+/// What is logged from now on.
+#[derive(Clone, Debug)]
+pub struct Level(reload::Handle<Targets, Registry>);
+
+impl Level {
+    /// `level` is a filter as in the configuration, whose loading has checked it.
+    pub fn set(&self, level: &str) {
+        // Fails only where there is no log any more, and so nowhere to say it.
+        if let Ok(filter) = filter(level) {
+            let _ = self.0.reload(filter);
+        }
+    }
 }
 
 /// A level that names no target is the sidecar's own. The libraries' lines below `warn` are shown where they are named:
@@ -87,7 +101,10 @@ enum Style {
     Plain,
 }
 
-fn subscriber(style: Style, filter: Targets, sink: Sink) -> Box<dyn Subscriber + Send + Sync> {
+fn subscriber<F>(style: Style, filter: F, sink: Sink) -> Box<dyn Subscriber + Send + Sync>
+where
+    F: layer::Filter<Registry> + Send + Sync + 'static,
+{
     let lines = format::layer::<Registry>().with_writer(sink);
     let lines = match style {
         // Spans stay out, so that every field of a line is the event's own, at the top.

@@ -4,12 +4,13 @@
 mod exposition;
 mod labels;
 mod process;
+mod tenants;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -21,6 +22,8 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 use crate::snaptrade::route::Route;
 pub use exposition::Format;
 use labels::ROUTES;
+pub use tenants::Place;
+use tenants::Tenants;
 
 /// What becomes of a registration, as the reply's `Snaptrade-Sidecar-Admission` says it; and, of the unmanaged ones,
 /// those that `SnapTrade` accepted although we could not verify them.
@@ -49,6 +52,8 @@ pub const NOTICE_OUTCOMES: [&str; 3] = ["delivered", "given-up", "dropped"];
 /// The calls that the sidecar makes itself, and what becomes of them.
 pub const MANAGEMENT_CALLS: [&str; 2] = ["list_users", "delete_user"];
 pub const MANAGEMENT_OUTCOMES: [&str; 2] = ["ok", "error"];
+/// What becomes of a configuration that is loaded anew.
+pub const RELOAD_OUTCOMES: [&str; 3] = ["applied", "refused", "unchanged"];
 
 /// The tenant label of requests that belong to none.
 const UNKNOWN: &str = "unknown";
@@ -65,6 +70,7 @@ const CALL_BUCKETS: [f64; 14] = [
 const ADMISSION_BUCKETS: [f64; 11] = [0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0];
 
 type Level = Gauge<u64, AtomicU64>;
+type ByOutcome = Family<labels::TenantOutcome, Counter>;
 type Decimal = Gauge<f64, AtomicU64>;
 type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -72,19 +78,21 @@ type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// The configured ones, then `unknown`.
-    tenants: Vec<Tenant>,
-    places: HashMap<Arc<str>, Place>,
+    /// The configured ones.
+    tenants: ArcSwap<Tenants>,
+    /// Of what is no tenant's.
+    unknown: Place,
+    limits: Family<labels::Tenant, Level>,
     requests: Family<labels::Request, Counter>,
     /// By route, like the next: handles, so that a request looks nothing up.
     request_duration: [Histogram; ROUTES.len()],
     upstream_duration: [Histogram; ROUTES.len()],
     upstream_errors: Family<labels::Kind, Counter>,
-    registrations: Family<labels::TenantOutcome, Counter>,
+    registrations: ByOutcome,
     admissions: Durations<labels::Outcome>,
-    evictions: Family<labels::TenantOutcome, Counter>,
-    webhooks: Family<labels::TenantOutcome, Counter>,
-    notices: Family<labels::TenantOutcome, Counter>,
+    evictions: ByOutcome,
+    webhooks: ByOutcome,
+    notices: ByOutcome,
     users: Family<labels::Tenant, Level>,
     pending_deletions: Family<labels::Tenant, Level>,
     admission_queue: Family<labels::Tenant, Level>,
@@ -94,18 +102,8 @@ pub struct Metrics {
     rate_limit_remaining: Family<labels::Tenant, Level>,
     clock_skew: Family<labels::Process, Decimal>,
     activity_dropped: Counter,
+    config_reloads: Family<labels::Outcome, Counter>,
     connections_open: Arc<AtomicUsize>,
-}
-
-/// Where a tenant's requests are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(usize);
-
-/// A tenant's name, and its request counters by route and common status, made when first needed.
-#[derive(Debug)]
-struct Tenant {
-    name: Arc<str>,
-    requests: [[OnceLock<Counter>; STATUSES.len()]; ROUTES.len()],
 }
 
 impl Metrics {
@@ -114,17 +112,11 @@ impl Metrics {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(process::Process));
         let own = registry.sub_registry_with_prefix("snaptrade_sidecar");
-        let limits: Family<labels::Tenant, Level> = register(own, "user_limit", "Users allowed");
-        let mut names = Vec::new();
-        for (name, limit) in tenants {
-            let tenant: Arc<str> = name.into();
-            names.push(tenant.clone());
-            limits.get_or_create(&labels::Tenant { tenant }).set(limit as u64);
-        }
         let connections_open = Arc::new(AtomicUsize::new(0));
         own.register_collector(Box::new(process::Connections(connections_open.clone())));
         own.register("build", "What is running", Info::new(build()));
         let metrics = Self {
+            limits: register(own, "user_limit", "Users allowed"),
             requests: register(own, "requests", "Requests on the proxy, by what the caller got"),
             request_duration: by_route(own, "request_duration", "From request head to reply head"),
             upstream_duration: by_route(own, "upstream_duration", "From sending to SnapTrade's reply head"),
@@ -158,34 +150,22 @@ impl Metrics {
                 "activity_dropped",
                 "Calls whose user was not noted as active",
             ),
-            places: places(&names),
-            tenants: names
-                .into_iter()
-                .chain([UNKNOWN.into()])
-                .map(Tenant::new)
-                .collect(),
+            config_reloads: register(own, "config_reloads", "Configurations loaded anew"),
+            tenants: ArcSwap::default(),
+            unknown: Place::of(UNKNOWN.into()),
             connections_open,
             registry,
         };
-        metrics.start_at_zero();
+        metrics.set_tenants(tenants);
+        for outcome in RELOAD_OUTCOMES {
+            let _ = metrics.config_reloads.get_or_create(&labels::Outcome { outcome });
+        }
         metrics
     }
 
-    /// Where to count the requests of this tenant; one that is not configured, or none, is `unknown`.
-    pub fn place(&self, tenant: &str) -> Place {
-        let unknown = Place(self.tenants.len() - 1);
-        self.places.get(tenant).copied().unwrap_or(unknown)
-    }
-
     /// A request on the data plane, when its reply is through.
-    pub fn request(&self, tenant: Place, route: Route, status: u16, took: Duration) {
-        let tenant = &self.tenants[tenant.0];
-        match STATUSES.iter().position(|common| *common == status) {
-            Some(place) => tenant.requests[route as usize][place]
-                .get_or_init(|| self.requests.get_or_create_owned(&tenant.labels(route, status)))
-                .inc(),
-            None => self.requests.get_or_create(&tenant.labels(route, status)).inc(),
-        };
+    pub fn request(&self, tenant: &Place, route: Route, status: u16, took: Duration) {
+        self.count(tenant, route, status);
         self.request_duration[route as usize].observe(took.as_secs_f64());
     }
 
@@ -226,19 +206,15 @@ impl Metrics {
 
     /// How many users were listed last.
     pub fn users(&self, tenant: &str, count: usize) {
-        self.users.get_or_create(&self.only(tenant)).set(count as u64);
+        self.set(&self.users, tenant, count as u64);
     }
 
     pub fn pending_deletions(&self, tenant: &str, count: usize) {
-        self.pending_deletions
-            .get_or_create(&self.only(tenant))
-            .set(count as u64);
+        self.set(&self.pending_deletions, tenant, count as u64);
     }
 
     pub fn fuse_blown(&self, tenant: &str, blown: bool) {
-        self.fuse_blown
-            .get_or_create(&self.only(tenant))
-            .set(blown.into());
+        self.set(&self.fuse_blown, tenant, blown.into());
     }
 
     pub fn registry_up(&self, up: bool) {
@@ -246,13 +222,17 @@ impl Metrics {
     }
 
     pub fn admission_queue(&self, tenant: &str, waiting: usize) {
-        self.admission_queue
-            .get_or_create(&self.only(tenant))
-            .set(waiting as u64);
+        self.set(&self.admission_queue, tenant, waiting as u64);
+    }
+
+    fn set(&self, levels: &Family<labels::Tenant, Level>, tenant: &str, level: u64) {
+        if let Some(labels) = self.only(tenant) {
+            levels.get_or_create(&labels).set(level);
+        }
     }
 
     pub fn management_call(&self, tenant: &str, call: &'static str, outcome: &'static str) {
-        let tenant = self.tenant(tenant).name.clone();
+        let tenant = self.label(tenant);
         self.management_calls
             .get_or_create(&labels::Management {
                 tenant,
@@ -263,9 +243,14 @@ impl Metrics {
     }
 
     pub fn rate_limit_remaining(&self, tenant: &str, remaining: u64) {
-        self.rate_limit_remaining
-            .get_or_create(&self.only(tenant))
-            .set(remaining);
+        self.set(&self.rate_limit_remaining, tenant, remaining);
+    }
+
+    /// A configuration was loaded anew.
+    pub fn config_reload(&self, outcome: &'static str) {
+        self.config_reloads
+            .get_or_create(&labels::Outcome { outcome })
+            .inc();
     }
 
     /// Positive where `SnapTrade`'s clock is ahead.
@@ -294,71 +279,10 @@ impl Metrics {
         }
     }
 
-    /// Creates the series whose first increment an alert on a rate would otherwise miss. Levels that are not known
-    /// before the first look, such as the number of users, stay absent instead of pretending to be zero.
-    fn start_at_zero(&self) {
-        for tenant in self.tenants.iter().filter(|tenant| &*tenant.name != UNKNOWN) {
-            self.pending_deletions(&tenant.name, 0);
-            self.fuse_blown(&tenant.name, false);
-            self.admission_queue(&tenant.name, 0);
-            for (family, outcomes) in [
-                (&self.registrations, &REGISTRATION_OUTCOMES[..]),
-                (&self.evictions, &EVICTION_OUTCOMES),
-                (&self.webhooks, &WEBHOOK_OUTCOMES),
-                (&self.notices, &NOTICE_OUTCOMES),
-            ] {
-                for outcome in outcomes {
-                    let _ = family.get_or_create(&self.outcome(&tenant.name, outcome));
-                }
-            }
-            for call in MANAGEMENT_CALLS {
-                for outcome in MANAGEMENT_OUTCOMES {
-                    let tenant = tenant.name.clone();
-                    let labels = labels::Management {
-                        tenant,
-                        call,
-                        outcome,
-                    };
-                    let _ = self.management_calls.get_or_create(&labels);
-                }
-            }
-        }
-    }
-
-    fn tenant(&self, name: &str) -> &Tenant {
-        &self.tenants[self.place(name).0]
-    }
-
-    fn only(&self, tenant: &str) -> labels::Tenant {
-        let tenant = self.tenant(tenant).name.clone();
-        labels::Tenant { tenant }
-    }
-
     fn outcome(&self, tenant: &str, outcome: &'static str) -> labels::TenantOutcome {
-        let tenant = self.tenant(tenant).name.clone();
+        let tenant = self.label(tenant);
         labels::TenantOutcome { tenant, outcome }
     }
-}
-
-impl Tenant {
-    fn new(name: Arc<str>) -> Self {
-        let requests = Default::default();
-        Self { name, requests }
-    }
-
-    fn labels(&self, route: Route, status: u16) -> labels::Request {
-        let tenant = self.name.clone();
-        labels::Request {
-            tenant,
-            route,
-            status,
-        }
-    }
-}
-
-fn places(names: &[Arc<str>]) -> HashMap<Arc<str>, Place> {
-    let places = (0..).map(Place);
-    names.iter().cloned().zip(places).collect()
 }
 
 fn build() -> labels::Build {

@@ -58,6 +58,15 @@ impl Forwarder {
         }
     }
 
+    /// The same, over the same connections, with another time for the response head.
+    #[must_use]
+    pub fn with_response_timeout(&self, response_timeout: Duration) -> Self {
+        Self {
+            response_timeout,
+            ..self.clone()
+        }
+    }
+
     /// Takes `request` and sends it as it is, except that it goes to the upstream: of its target only path and query count, and its
     /// `Host` is replaced. Hop-by-hop headers are the caller's to remove. Dropping the future gives the request up.
     ///

@@ -59,14 +59,20 @@ pub struct Called<T> {
 }
 
 impl Manage {
-    /// `timeout` is for one call, its body included.
-    pub fn new(forwarder: Forwarder, client_id: ClientId, key: SigningKey, timeout: Duration) -> Self {
+    /// `timeout` is for one call, its body included. `last_timestamp` is shared by all that make calls with this key.
+    pub fn new(
+        forwarder: Forwarder,
+        client_id: ClientId,
+        key: SigningKey,
+        timeout: Duration,
+        last_timestamp: Arc<AtomicI64>,
+    ) -> Self {
         Self {
             forwarder,
             client_id,
             key,
             timeout,
-            last_timestamp: Arc::default(),
+            last_timestamp,
         }
     }
 

@@ -44,7 +44,7 @@ impl Forward {
             .body(webhook.body.clone())
             .timeout(TIMEOUT);
         let reply = request.send().await.map_err(|error| {
-            let (tenant, timed_out) = (webhook.tenant.guard.tenant(), error.is_timeout());
+            let (tenant, timed_out) = (webhook.guard.tenant(), error.is_timeout());
             // The URL may hold a secret in its query (R13).
             let error = error.without_url();
             tracing::warn!(
@@ -60,7 +60,7 @@ impl Forward {
             }
         })?;
         if !reply.status().is_success() {
-            let (tenant, status) = (webhook.tenant.guard.tenant(), reply.status().as_u16());
+            let (tenant, status) = (webhook.guard.tenant(), reply.status().as_u16());
             tracing::warn!(
                 tenant,
                 status,

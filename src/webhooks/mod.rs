@@ -31,12 +31,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
-use crate::guard::Guard;
+use crate::guard::{Guard, InForce, Live};
 use crate::ops;
 use crate::registry::Registry;
 use crate::snaptrade::canonical::Canonical;
-use crate::snaptrade::signature::SigningKey;
 use crate::telemetry::metrics::Metrics;
 use crate::types::Millis;
 use event::Event;
@@ -60,19 +58,21 @@ const UNKNOWN: &str = "unknown";
 
 /// Takes webhooks in, for every tenant.
 pub struct Webhooks {
-    tenants: Vec<Arc<Tenant>>,
+    live: Live,
+    /// By name, made with the first webhook that verifies.
+    tenants: Mutex<HashMap<Arc<str>, Arc<Tenant>>>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
-    forward: Option<Forward>,
+    http: reqwest::Client,
     /// Those being handled. One goes on if its sender leaves, so that none is handled by half.
     tasks: TaskTracker,
     /// By the names of tenants, and [`UNKNOWN`]: no stranger can keep a tenant's own from being told.
     complaints: Mutex<HashMap<Arc<str>, Complaints>>,
 }
 
+/// What is known of a tenant's webhooks, whatever is configured.
+#[derive(Default)]
 struct Tenant {
-    key: SigningKey,
-    guard: Arc<Guard>,
     /// One webhook of a tenant at a time, so that no two of the same id are both new.
     turn: tokio::sync::Mutex<()>,
     /// Ids that are noted as arrived and whose handling failed.
@@ -106,6 +106,9 @@ impl Complaints {
 /// A webhook that is signed by its tenant's key.
 struct Webhook {
     tenant: Arc<Tenant>,
+    guard: Arc<Guard>,
+    /// Where it is passed on to.
+    forward: Option<Forward>,
     event: Event,
     method: Method,
     headers: HeaderMap,
@@ -116,41 +119,36 @@ struct Webhook {
 impl fmt::Debug for Webhooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Webhooks")
-            .field("tenants", &self.tenants.len())
+            .field("live", &self.live)
             .finish_non_exhaustive()
     }
 }
 
 impl Webhooks {
-    /// `guards` are those of the configuration's tenants, in the same order. `http` must follow no redirects and use no
-    /// proxy.
-    pub fn new(
-        config: &Config,
-        guards: &[Arc<Guard>],
-        http: reqwest::Client,
-        registry: Arc<Registry>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let tenant = |(tenant, guard): (&crate::config::Tenant, &Arc<Guard>)| {
-            Arc::new(Tenant {
-                key: SigningKey::new(&tenant.consumer_key),
-                guard: Arc::clone(guard),
-                turn: tokio::sync::Mutex::default(),
-                owed: Mutex::default(),
-                connections: Mutex::default(),
-                is_look_due: AtomicBool::new(false),
-                last_look: tokio::sync::Mutex::default(),
-            })
-        };
-        let url = config.webhooks.forward_url.clone();
+    /// `http` must follow no redirects and use no proxy.
+    pub fn new(live: Live, http: reqwest::Client, registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
         Self {
-            tenants: config.tenants.iter().zip(guards).map(tenant).collect(),
+            live,
+            tenants: Mutex::default(),
             registry,
             metrics,
-            forward: url.map(|url| Forward::new(http, url)),
+            http,
             tasks: TaskTracker::new(),
             complaints: Mutex::default(),
         }
+    }
+
+    /// Where what is known of this tenant's webhooks is kept.
+    fn tenant(&self, guard: &Guard, in_force: &InForce) -> Arc<Tenant> {
+        let mut tenants = lock(&self.tenants);
+        if let Some(tenant) = tenants.get(guard.tenant()) {
+            return Arc::clone(tenant);
+        }
+        // Those that are configured no more make room for the new one.
+        tenants.retain(|name, _| in_force.named(name).is_some());
+        let tenant = Arc::new(Tenant::default());
+        tenants.insert(Arc::clone(&guard.config().name), Arc::clone(&tenant));
+        tenant
     }
 
     /// Answers on `listener` until `stopping`, then finishes what it began.
@@ -180,14 +178,18 @@ impl Webhooks {
             self.complain(UNKNOWN, "its body is not a JSON object, or repeats a key");
             return Err(Problem::NOT_JSON);
         };
-        let whose = |tenant: &&Arc<Tenant>| event.client_id.as_deref() == Some(tenant.guard.client_id());
-        let Some(tenant) = self.tenants.iter().find(whose) else {
+        let in_force = self.live.load();
+        let client_id = event.client_id.as_deref();
+        let Some(guard) = client_id.and_then(|client_id| in_force.of_client(client_id)) else {
             return Err(unverified(UNKNOWN, "its clientId is no tenant's"));
         };
-        let name = tenant.guard.tenant();
+        let name = guard.tenant();
+        let url = in_force.config.webhooks.forward_url.clone();
         match parts.headers.get(SIGNATURE) {
-            Some(signature) if tenant.key.signs_body(&canonical, signature.as_bytes()) => Ok(Webhook {
-                tenant: Arc::clone(tenant),
+            Some(signature) if guard.signed(&canonical, signature.as_bytes()) => Ok(Webhook {
+                tenant: self.tenant(guard, &in_force),
+                guard: Arc::clone(guard),
+                forward: url.map(|url| Forward::new(self.http.clone(), url)),
                 event,
                 method: parts.method,
                 headers: parts.headers,
@@ -217,15 +219,15 @@ impl Webhooks {
     }
 
     async fn take(self: Arc<Self>, webhook: Webhook) -> Response {
-        let Webhook { tenant, event, .. } = &webhook;
+        let Webhook { guard, event, .. } = &webhook;
         let forwarded = async {
-            match &self.forward {
+            match &webhook.forward {
                 Some(forward) => Some(forward.send(&webhook).await),
                 None => None,
             }
         };
-        let (outcome, forwarded) = tokio::join!(self.record(tenant, event), forwarded);
-        let name = tenant.guard.tenant();
+        let (outcome, forwarded) = tokio::join!(self.record(&webhook), forwarded);
+        let name = guard.tenant();
         self.metrics.webhook(name, outcome.token());
         event.log(name, outcome);
         match forwarded {

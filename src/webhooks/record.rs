@@ -8,9 +8,10 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
-use super::event::{Event, News, apart};
-use super::{Tenant, Webhooks, lock};
+use super::event::{News, apart};
+use super::{Tenant, Webhook, Webhooks, lock};
 use crate::admission::known::Source;
+use crate::guard::Guard;
 use crate::registry::RegistryError;
 use crate::types::{Millis, UserId};
 
@@ -65,28 +66,34 @@ impl IntoResponse for Outcome {
 
 impl Webhooks {
     /// Takes in what a webhook says.
-    pub(super) async fn record(&self, tenant: &Arc<Tenant>, event: &Event) -> Outcome {
+    pub(super) async fn record(&self, webhook: &Webhook) -> Outcome {
+        let Webhook {
+            tenant, guard, event, ..
+        } = webhook;
         if !event.is_known() {
             return Outcome::Unknown;
         }
-        let recorded = tokio::time::timeout(RECORD_TIMEOUT, self.recorded(tenant, event)).await;
+        let recorded = tokio::time::timeout(RECORD_TIMEOUT, self.recorded(webhook)).await;
         let slow = || RegistryError("the registry did not answer within 5 seconds".to_owned());
         let outcome = recorded.map_err(|_| slow()).flatten().unwrap_or_else(|error| {
-            let tenant = tenant.guard.tenant();
+            let tenant = guard.tenant();
             tracing::error!(tenant, %error, "what a webhook says could not be recorded; the users are looked at instead");
             Outcome::Unrecorded
         });
         if matches!(outcome, Outcome::Late | Outcome::Malformed | Outcome::Unrecorded) {
-            tenant.look();
+            tenant.look(guard);
         }
         outcome
     }
 
-    async fn recorded(&self, tenant: &Tenant, event: &Event) -> Result<Outcome, RegistryError> {
+    async fn recorded(&self, webhook: &Webhook) -> Result<Outcome, RegistryError> {
+        let Webhook {
+            tenant, guard, event, ..
+        } = webhook;
         let Some((id, at, news)) = event.news() else {
             return Ok(Outcome::Malformed);
         };
-        let name = tenant.guard.tenant();
+        let name = guard.tenant();
         // Of one tenant only: no other's key may make this one's webhook a repeated one.
         let id = format!("{name}:{id}");
         let _turn = tenant.turn.lock().await;
@@ -97,7 +104,7 @@ impl Webhooks {
         let outcome = if apart(now, at) > AGE_MAX {
             Outcome::Late
         } else {
-            self.apply(tenant, &news, at, now).await?
+            self.apply(webhook, &news, at, now).await?
         };
         lock(&tenant.owed).remove(&id);
         Ok(outcome)
@@ -117,12 +124,13 @@ impl Webhooks {
     /// Changes what is known. Events may arrive in another order than they happened.
     async fn apply(
         &self,
-        tenant: &Tenant,
+        webhook: &Webhook,
         news: &News<'_>,
         at: Millis,
         now: Millis,
     ) -> Result<Outcome, RegistryError> {
-        let (name, registry) = (tenant.guard.tenant(), &self.registry);
+        let Webhook { tenant, guard, .. } = webhook;
+        let (name, registry) = (guard.tenant(), &self.registry);
         match *news {
             News::Registered(user) => {
                 if self.is_another_registration(name, user, at).await? {
@@ -139,8 +147,8 @@ impl Webhooks {
                     return Ok(Outcome::Late);
                 }
                 registry.gone(name, std::slice::from_ref(user)).await?;
-                tenant.guard.departed(user.clone());
-                drop(tenant.guard.doubt());
+                guard.departed(user.clone());
+                drop(guard.doubt());
             }
             News::Connection(user, connection, event) => {
                 if tenant.is_overtaken(connection, at) {
@@ -172,11 +180,11 @@ impl Webhooks {
 impl Tenant {
     /// Casts doubt on every list there is, and asks for one. Whoever wants that while it is awaited shares it, so that one
     /// who sends the same again and again cannot keep the guard in doubt.
-    fn look(self: &Arc<Self>) {
+    fn look(self: &Arc<Self>, guard: &Arc<Guard>) {
         if self.is_look_due.swap(true, Ordering::AcqRel) {
             return;
         }
-        let tenant = Arc::clone(self);
+        let (tenant, guard) = (Arc::clone(self), Arc::clone(guard));
         tokio::spawn(async move {
             let mut last = tenant.last_look.lock().await;
             if let Some(last) = *last {
@@ -184,9 +192,9 @@ impl Tenant {
             }
             tenant.is_look_due.store(false, Ordering::Release);
             *last = Some(Instant::now());
-            drop(tenant.guard.doubt());
+            drop(guard.doubt());
             // A failure is logged where it happens.
-            let _ = tenant.guard.look(Duration::ZERO).await;
+            let _ = guard.look(Duration::ZERO).await;
         });
     }
 

@@ -47,8 +47,10 @@ fn webhooks() -> Arc<Webhooks> {
         runtime: Handle::current(),
         tasks: TaskTracker::new(),
     };
-    let guard = Arc::new(Guard::new(config.tenants[0].clone(), means));
-    Arc::new(Webhooks::new(&config, &[guard], http, registry, metrics))
+    let in_force = InForce::new(config, |tenant| {
+        Arc::new(Guard::new(Arc::clone(tenant), means.clone()))
+    });
+    Arc::new(Webhooks::new(Live::new(in_force), http, registry, metrics))
 }
 
 fn webhook(webhooks: &Webhooks, id: &str) -> Webhook {
@@ -57,8 +59,12 @@ fn webhook(webhooks: &Webhooks, id: &str) -> Webhook {
         "eventTimestamp": jiff::Timestamp::now().to_string(),
     });
     let body = Bytes::from(body.to_string());
+    let in_force = webhooks.live.load();
+    let guard = &in_force.guards()[0];
     Webhook {
-        tenant: Arc::clone(&webhooks.tenants[0]),
+        tenant: webhooks.tenant(guard, &in_force),
+        guard: Arc::clone(guard),
+        forward: None,
         event: Event::read(&body).unwrap(),
         method: Method::POST,
         headers: HeaderMap::new(),
@@ -69,7 +75,8 @@ fn webhook(webhooks: &Webhooks, id: &str) -> Webhook {
 #[tokio::test(start_paused = true)]
 async fn what_the_registry_does_not_take_in_time_is_to_be_sent_again() {
     let webhooks = webhooks();
-    let stuck = webhooks.tenants[0].turn.lock().await;
+    let tenant = webhook(&webhooks, "w").tenant;
+    let stuck = tenant.turn.lock().await;
     let reply = Arc::clone(&webhooks).take(webhook(&webhooks, "w")).await;
     assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(reply.headers().contains_key(RETRY_AFTER));
@@ -83,7 +90,7 @@ async fn what_the_registry_does_not_take_in_time_is_to_be_sent_again() {
 #[tokio::test]
 async fn a_webhook_that_was_noted_and_not_handled_is_handled_when_it_comes_again() {
     let webhooks = webhooks();
-    let tenant = &webhooks.tenants[0];
+    let tenant = &webhook(&webhooks, "one").tenant;
     // The registry failed after this.
     assert!(webhooks.begin(tenant, "default:one", Millis(0)).await.unwrap());
     // Another replica noted this one, and nothing is known here of its failing.
@@ -94,7 +101,6 @@ async fn a_webhook_that_was_noted_and_not_handled_is_handled_when_it_comes_again
         ("one", Outcome::Handled),
         ("one", Outcome::Repeated),
     ] {
-        let event = webhook(&webhooks, id).event;
-        assert_eq!(webhooks.record(tenant, &event).await, outcome, "{id}");
+        assert_eq!(webhooks.record(&webhook(&webhooks, id)).await, outcome, "{id}");
     }
 }

@@ -31,6 +31,8 @@ mod program;
 mod proof;
 mod raw;
 mod registry;
+mod reload;
+mod reload_traffic;
 mod replays;
 mod replicas;
 mod replies;

@@ -80,6 +80,23 @@ impl Program {
         self.err.line(message, found).await
     }
 
+    /// The lines of the log with this message, once there are so many.
+    pub(crate) async fn logged_times(&mut self, message: &str, times: usize) -> Vec<Value> {
+        let is_one = |line: &&str| parsed(line).is_some_and(|line| line["message"] == message);
+        let lines = |text: &str| text.lines().filter(is_one).map(str::to_owned).collect::<Vec<_>>();
+        let there = |text: &String| lines(text).len() >= times;
+        let waited = timeout(PATIENCE, self.err.text.wait_for(there)).await;
+        let came = matches!(waited, Ok(Ok(_)));
+        drop(waited);
+        let said = self.err.text.borrow().clone();
+        assert!(came, "not {times} times {message:?} in:\n{said}");
+        lines(&said).iter().filter_map(|line| parsed(line)).collect()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id().expect("the program has ended already")
+    }
+
     /// The first line of the output that holds these words, once it is there.
     pub(crate) async fn said(&mut self, words: &str) -> String {
         let found = |line: &str| line.contains(words).then(|| line.to_owned());
@@ -88,7 +105,7 @@ impl Program {
 
     /// `TERM`, `INT`, …; to this process alone.
     pub(crate) async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("the program has ended already");
+        let id = self.id();
         // A shell has `kill` built in; the program of that name is not everywhere.
         let sent = Command::new("sh")
             .args(["-c", &format!("kill -{name} {id}")])

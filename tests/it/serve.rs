@@ -156,7 +156,7 @@ impl Held {
 
 #[tokio::test]
 async fn a_signal_drains_with_what_is_in_flight_answered() {
-    for signal in ["TERM", "INT", "HUP"] {
+    for signal in ["TERM", "INT"] {
         let mut it = Sidecar::start(simulator(options()).await, &[]).await;
         let held = Held::begin(&it).await;
         it.program.signal(signal).await;
@@ -230,9 +230,11 @@ async fn a_second_signal_ends_it_at_once() {
 async fn a_signal_and_its_echo_are_one() {
     let mut it = Sidecar::start(simulator(options()).await, &[]).await;
     let held = Held::begin(&it).await;
-    it.program.signal("HUP").await;
     it.program.signal("TERM").await;
     it.program.logged("draining").await;
+    it.program.signal("TERM").await;
+    // Too late for a reload, and no wish for a quicker end.
+    it.program.signal("HUP").await;
     held.finish().await;
     let ended = it.program.end().await;
     assert_eq!(

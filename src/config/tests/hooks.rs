@@ -31,6 +31,7 @@ fn what_is_asked_for_is_read() {
         config,
         warnings,
         effective,
+        ..
     } = scene.load();
     assert_eq!(warnings, [""; 0]);
     assert_eq!(config.webhooks.listen, Some("0.0.0.0:8070".parse().unwrap()));

@@ -18,6 +18,7 @@ fn a_secret_may_come_from_a_file() {
         config,
         warnings,
         effective,
+        ..
     } = scene.load();
     assert_eq!(config.tenants[0].consumer_key.expose(), "s3cret ");
     assert!(warnings.is_empty(), "{warnings:?}");

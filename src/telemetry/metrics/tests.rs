@@ -19,11 +19,11 @@ fn assert_lines(text: &str, lines: &[&str]) {
 fn requests_are_counted_by_tenant_route_and_status() {
     let metrics = metrics();
     let took = Duration::from_millis(30);
-    metrics.request(metrics.place("default"), Route::Register, 200, took);
-    metrics.request(metrics.place("default"), Route::Register, 200, took);
-    metrics.request(metrics.place("default"), Route::Other, 599, took);
-    metrics.request(metrics.place("nobody's"), Route::Other, 999, took);
-    metrics.request(metrics.place("unknown"), Route::Other, 99, took);
+    metrics.request(&metrics.place("default"), Route::Register, 200, took);
+    metrics.request(&metrics.place("default"), Route::Register, 200, took);
+    metrics.request(&metrics.place("default"), Route::Other, 599, took);
+    metrics.request(&metrics.place("nobody's"), Route::Other, 999, took);
+    metrics.request(&metrics.place("unknown"), Route::Other, 99, took);
     assert_lines(
         &metrics.encode(Format::OpenMetrics),
         &[
@@ -101,7 +101,7 @@ fn levels_are_set_and_counts_grow() {
 #[test]
 fn both_formats_carry_the_same_samples() {
     let metrics = metrics();
-    metrics.request(metrics.place("default"), Route::ApiStatus, 200, Duration::ZERO);
+    metrics.request(&metrics.place("default"), Route::ApiStatus, 200, Duration::ZERO);
     let [openmetrics, classic] =
         [Format::OpenMetrics, Format::Prometheus].map(|format| metrics.encode(format));
     assert!(openmetrics.ends_with("# EOF\n"));
@@ -148,4 +148,42 @@ fn the_process_is_measured() {
         .unwrap();
     let started = value("process_start_time_seconds ");
     assert!(started > now.as_secs_f64() - 86_400.0 && started < now.as_secs_f64() + 60.0);
+}
+
+#[test]
+fn tenants_come_and_go_with_their_series() {
+    let metrics = metrics();
+    let took = Duration::from_millis(30);
+    let (old, kept) = (metrics.place("default"), metrics.place("a\"b"));
+    for place in [&old, &kept] {
+        metrics.request(place, Route::Register, 200, took);
+        metrics.request(place, Route::Other, 599, took);
+    }
+    metrics.users("default", 3);
+    metrics.rate_limit_remaining("default", 3);
+    metrics.management_call("default", "list_users", "ok");
+    metrics.set_tenants([("a\"b", 9), ("new", 1)]);
+    // What was under way.
+    metrics.request(&old, Route::Register, 201, took);
+    metrics.request(&old, Route::Other, 598, took);
+    metrics.users("default", 3);
+    metrics.request(&kept, Route::Register, 200, took);
+    let text = metrics.encode(Format::OpenMetrics);
+    assert!(!text.contains("tenant=\"default\""), "{text}");
+    assert_lines(
+        &text,
+        &[
+            r#"snaptrade_sidecar_user_limit{tenant="a\"b"} 9"#,
+            r#"snaptrade_sidecar_requests_total{tenant="a\"b",route="register",status="200"} 2"#,
+            r#"snaptrade_sidecar_user_limit{tenant="new"} 1"#,
+            r#"snaptrade_sidecar_evictions_total{tenant="new",outcome="evicted"} 0"#,
+            r#"snaptrade_sidecar_config_reloads_total{outcome="applied"} 0"#,
+        ],
+    );
+    metrics.set_tenants([("default", 5)]);
+    metrics.request(&metrics.place("default"), Route::Register, 200, took);
+    assert_lines(
+        &metrics.encode(Format::OpenMetrics),
+        &[r#"snaptrade_sidecar_requests_total{tenant="default",route="register",status="200"} 1"#],
+    );
 }
