@@ -273,7 +273,7 @@ impl Teller {
         // Not tried again: late, it could hit one that was registered anew.
         if let Err(error) = gone {
             tracing::warn!(
-                %tenant,
+                client_id = %tenant,
                 %user,
                 %error,
                 "cannot record that the application deleted a user; the next list of users tells of it"

@@ -136,7 +136,7 @@ impl Reloader {
         }
         let entries = concerned.into_iter().map(|tenant| {
             let why = format!("{} faults; the log names them", all.len());
-            self.entry(&tenant.name, Some(tenant), "refused", why)
+            self.entry(tenant, "refused", why)
         });
         self.journal(entries.collect());
         "refused"
@@ -156,7 +156,7 @@ impl Reloader {
         } = change;
         let entries: Vec<Entry> = tenants
             .iter()
-            .map(|change| self.applied(change, &config))
+            .filter_map(|change| self.applied(change, &config, &before.config))
             .collect();
         if !is_nothing {
             self.put_in_force(&before, config, &keys, &tenants);
@@ -255,25 +255,24 @@ impl Reloader {
         self.waiting = waiting;
     }
 
-    fn applied(&self, change: &TenantChange, config: &Config) -> Entry {
+    fn applied(&self, change: &TenantChange, config: &Config, before: &Config) -> Option<Entry> {
         let TenantChange { name, kind } = change;
-        let tenants = &config.tenants;
-        let place = tenants.binary_search_by(|tenant| tenant.name.cmp(name)).ok();
-        self.entry(
-            name,
-            place.map(|place| &tenants[place]),
-            "applied",
-            kind.to_string(),
-        )
+        let of = |tenants: &[Arc<Tenant>]| {
+            let place = tenants.binary_search_by(|tenant| tenant.name.cmp(name));
+            place.ok().map(|place| Arc::clone(&tenants[place]))
+        };
+        // One that is gone is told as it was.
+        let tenant = of(&config.tenants).or_else(|| of(&before.tenants))?;
+        Some(self.entry(&tenant, "applied", kind.to_string()))
     }
 
-    fn entry(&self, name: &str, tenant: Option<&Arc<Tenant>>, outcome: &str, why: String) -> Entry {
+    fn entry(&self, tenant: &Tenant, outcome: &str, why: String) -> Entry {
         let now = Millis::from(SystemTime::now());
         Entry {
             outcome: Some(outcome.to_owned()),
             reason: Some(why),
-            limit: tenant.and_then(|tenant| u32::try_from(tenant.terms.max_users).ok()),
-            ..Entry::new(now, name, Event::Reload, &self.means.replica)
+            limit: u32::try_from(tenant.terms.max_users).ok(),
+            ..Entry::new(now, tenant.client_id.as_str(), Event::Reload, &self.means.replica)
         }
     }
 

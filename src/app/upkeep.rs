@@ -63,7 +63,7 @@ pub(super) async fn run(registry: Arc<Registry>, live: Live, metrics: Arc<Metric
         let guards = in_force.guards();
         if let Ok(paused) = paused {
             for guard in guards {
-                guard.set_paused(paused.iter().any(|name| name == guard.tenant()));
+                guard.set_paused(paused.iter().any(|tenant| tenant == guard.client_id()));
             }
         }
         metrics.registry_up(registry.is_up());

@@ -12,7 +12,7 @@ use crate::types::ClientId;
 
 /// Which key a name stood for since the program began, and which name a key had.
 ///
-/// What is known of a key's users goes by the tenant's name in the registry, and one admission at a time by its guard. So
+/// What is under way for a key goes by the tenant's name: its guard, and with it one admission at a time, and its metrics. So
 /// that none of it is ever taken for another key's, a name keeps its key and a key its name until the program ends.
 #[derive(Debug, Default)]
 pub struct Bindings {

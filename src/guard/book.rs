@@ -99,7 +99,7 @@ impl<'a> Book<'a> {
     }
 
     async fn read(&mut self, roster: &mut Roster) -> Result<(), RegistryError> {
-        let (registry, tenant) = (&self.guard.means.registry, self.guard.tenant());
+        let (registry, tenant) = (&self.guard.means.registry, self.guard.client_id());
         self.guard.set_paused(registry.is_paused(tenant).await?);
         if !self.guard.means.tally.tell_now().await {
             return Err(RegistryError(
@@ -277,7 +277,7 @@ impl<'a> Book<'a> {
             self.note_listed(roster).await;
         }
         if let Some(user) = registered {
-            let (registry, tenant) = (&self.guard.means.registry, self.guard.tenant());
+            let (registry, tenant) = (&self.guard.means.registry, self.guard.client_id());
             let noted = within(registry.registered(tenant, user, now(), Source::Own)).await;
             if noted.is_ok() {
                 roster.written(user);
@@ -314,7 +314,7 @@ impl<'a> Book<'a> {
     }
 
     async fn note_listed(&mut self, roster: &mut Roster) {
-        let (registry, tenant) = (&self.guard.means.registry, self.guard.tenant());
+        let (registry, tenant) = (&self.guard.means.registry, self.guard.client_id());
         let seen = roster.take_newly_seen();
         if !seen.is_empty()
             && let Err(error) = within(registry.seen(tenant, &seen, now())).await
@@ -344,7 +344,7 @@ async fn take_turn(
     // What is known is from another turn (R3).
     *turn = None;
     roster.forget_list();
-    let hold = guard.means.registry.turn(guard.tenant(), patience).await?;
+    let hold = guard.means.registry.turn(guard.client_id(), patience).await?;
     *turn = Some((hold, Instant::now()));
     Ok(())
 }

@@ -97,7 +97,7 @@ impl Guard {
     /// If the users cannot be listed, or the registry cannot be read.
     pub async fn ranking(&self, age_max: Duration) -> Result<Vec<Ranked>, Unable> {
         let seen = self.look(age_max).await?;
-        let known = self.means.registry.users(self.tenant()).await?;
+        let known = self.means.registry.users(self.client_id()).await?;
         let mut roster = Roster::default();
         roster.remember(known, Vec::new());
         let settle = self.terms().settle_timeout;
@@ -115,7 +115,7 @@ impl Guard {
         before: Option<EntryId>,
         limit: usize,
     ) -> Result<Vec<Recorded>, RegistryError> {
-        self.means.registry.journal(self.tenant(), before, limit).await
+        self.means.registry.journal(self.client_id(), before, limit).await
     }
 
     /// Protects a user, or no longer. It need not be registered yet.
@@ -124,7 +124,7 @@ impl Guard {
     /// If the registry cannot be written to.
     pub async fn protect(&self, user: &UserId, protected: bool) -> Result<(), RegistryError> {
         let registry = &self.means.registry;
-        registry.protect(self.tenant(), user, protected, now()).await?;
+        registry.protect(self.client_id(), user, protected, now()).await?;
         self.did(if protected { "protect" } else { "unprotect" }, Some(user))
             .await;
         Ok(())
@@ -135,7 +135,7 @@ impl Guard {
     /// # Errors
     /// If the registry cannot be written to.
     pub async fn pause(&self, paused: bool) -> Result<(), RegistryError> {
-        self.means.registry.pause(self.tenant(), paused).await?;
+        self.means.registry.pause(self.client_id(), paused).await?;
         self.set_paused(paused);
         self.did(if paused { "pause" } else { "resume" }, None).await;
         Ok(())
@@ -143,7 +143,7 @@ impl Guard {
 
     /// What another replica may have decided meanwhile.
     pub async fn refresh(&self) {
-        if let Ok(paused) = self.means.registry.is_paused(self.tenant()).await {
+        if let Ok(paused) = self.means.registry.is_paused(self.client_id()).await {
             self.set_paused(paused);
         }
     }

@@ -13,7 +13,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 impl Guard {
     /// An entry of this tenant and replica.
     pub(super) fn entry(&self, event: Event) -> Entry {
-        let mut entry = Entry::new(now(), self.tenant(), event, &self.means.replica);
+        let mut entry = Entry::new(now(), self.client_id(), event, &self.means.replica);
         entry.limit = u32::try_from(self.terms().max_users).ok();
         entry
     }
@@ -50,7 +50,7 @@ impl Guard {
         for user in users {
             self.replays.forget(user);
         }
-        self.note_failure(within(self.means.registry.gone(self.tenant(), users)).await);
+        self.note_failure(within(self.means.registry.gone(self.client_id(), users)).await);
     }
 
     pub(super) fn note_failure<T>(&self, result: Result<T, RegistryError>) {

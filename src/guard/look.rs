@@ -71,7 +71,7 @@ impl Guard {
         };
         self.note_trouble(None);
         let tombstones: Vec<UserId> = users.extract_if(.., |id| is_tombstone(id)).collect();
-        let told = self.means.registry.seen(self.tenant(), &users, now()).await;
+        let told = self.means.registry.seen(self.client_id(), &users, now()).await;
         let under_way = self.state.held.try_lock().map_or(0, |mut held| {
             let roster = &mut held.roster;
             roster.note_seen(&users, &tombstones, told.is_ok(), Instant::now(), now());

@@ -16,7 +16,7 @@ impl Guard {
     /// Settles the intents that are open in the registry, by looking and never by deleting again. What cannot be settled now
     /// is settled by the next admission, before anything else.
     pub async fn settle(self: &Arc<Self>) {
-        match self.means.registry.open_intents(self.tenant()).await {
+        match self.means.registry.open_intents(self.client_id()).await {
             Ok(open) if open.is_empty() => return,
             Ok(open) => {
                 let (tenant, intents) = (self.tenant(), open.len());

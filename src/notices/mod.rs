@@ -376,7 +376,7 @@ impl Inner {
             newcomer: pending.newcomer.clone(),
             outcome: Some(outcome.to_owned()),
             reason: why,
-            ..Entry::new(now, tenant, Event::Notice, &self.means.replica)
+            ..Entry::new(now, desk.client_id.as_str(), Event::Notice, &self.means.replica)
         };
         if let Err(error) = self.means.registry.record(entry).await {
             tracing::warn!(tenant, notice = pending.id, %error, "what became of a notice is not in the journal");

@@ -128,7 +128,7 @@ impl Teller {
     /// Ends it, which waits until everything was tried; what the journal says then.
     async fn end(self) -> Vec<Recorded> {
         self.telling.end(Instant::now() + PATIENCE).await;
-        self.registry.journal("default", None, 10_000).await.unwrap()
+        self.registry.journal("C", None, 10_000).await.unwrap()
     }
 }
 

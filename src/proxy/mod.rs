@@ -209,7 +209,7 @@ impl Proxy {
     /// `SnapTrade` took a call for the user of this raw id.
     fn note_activity(&self, guard: &Guard, route: Route, user: &str, at: Instant) {
         if let Some(user) = query::decode(user).filter(|user| !user.is_empty()) {
-            self.notes.called(guard.tenant(), &user, at);
+            self.notes.called(guard.client_id(), &user, at);
             if route == Route::ResetSecret {
                 guard.new_secret(&UserId::new(user));
             }
@@ -241,7 +241,7 @@ impl Proxy {
         let _doubt = guard.doubt();
         let passed = self.pass(view, &mut request, Route::DeleteUser, arrived).await;
         if let Some(user) = user.filter(|_| passed.0.status().is_success()) {
-            self.shared.tally.departed(guard.tenant(), user.clone());
+            self.shared.tally.departed(guard.client_id(), user.clone());
             guard.departed(user);
         }
         passed

@@ -1,7 +1,8 @@
 //! What the sidecar remembers: the users of each tenant, the journal, and among replicas whose turn it is.
 //!
 //! One contract with three homes, chosen by `registry.url`. Everything may fail, and says why; what a failure costs is the
-//! caller's to decide (R14). A tenant is named as in the configuration.
+//! caller's to decide (R14). A tenant is known here by its client id, so
+//! that what is known of one key's users is never taken for another's, whatever the two are called in the configuration.
 //!
 //! - [`Entry`]: a line of the journal.
 //! - [`Hold`]: a tenant's turn.

@@ -93,9 +93,8 @@ impl Webhooks {
         let Some((id, at, news)) = event.news() else {
             return Ok(Outcome::Malformed);
         };
-        let name = guard.tenant();
-        // Of one tenant only: no other's key may make this one's webhook a repeated one.
-        let id = format!("{name}:{id}");
+        // Of one key only: no other's may make this one's webhook a repeated one.
+        let id = format!("{}:{id}", guard.client_id());
         let _turn = tenant.turn.lock().await;
         let now = Millis::from(SystemTime::now());
         if !self.begin(tenant, &id, now).await? {
@@ -130,23 +129,23 @@ impl Webhooks {
         now: Millis,
     ) -> Result<Outcome, RegistryError> {
         let Webhook { tenant, guard, .. } = webhook;
-        let (name, registry) = (guard.tenant(), &self.registry);
+        let (key, registry) = (guard.client_id(), &self.registry);
         match *news {
             News::Registered(user) => {
-                if self.is_another_registration(name, user, at).await? {
+                if self.is_another_registration(key, user, at).await? {
                     registry
-                        .registered(name, user, at.min(now), Source::Webhook)
+                        .registered(key, user, at.min(now), Source::Webhook)
                         .await?;
                 }
             }
             News::Deleted(user) => {
-                let known = registry.user(name, user).await?;
+                let known = registry.user(key, user).await?;
                 let registered = known.and_then(|known| known.registered);
                 // Whether that registration is the deleted one is not known, and a look tells.
                 if registered.is_some_and(|(since, _)| at.since(since) <= SKEW_MAX) {
                     return Ok(Outcome::Late);
                 }
-                registry.gone(name, std::slice::from_ref(user)).await?;
+                registry.gone(key, std::slice::from_ref(user)).await?;
                 guard.departed(user.clone());
                 drop(guard.doubt());
             }
@@ -154,7 +153,7 @@ impl Webhooks {
                 if tenant.is_overtaken(connection, at) {
                     return Ok(Outcome::Late);
                 }
-                registry.connection(name, user, connection, event, at).await?;
+                registry.connection(key, user, connection, event, at).await?;
                 tenant.note_connection(connection, at, now);
             }
         }

@@ -83,7 +83,7 @@ async fn what_the_registry_does_not_take_in_time_is_to_be_sent_again() {
     drop(stuck);
     let again = Arc::clone(&webhooks).take(webhook(&webhooks, "w")).await;
     assert_eq!(again.status(), StatusCode::OK);
-    let known = webhooks.registry.users("default").await.unwrap();
+    let known = webhooks.registry.users("C").await.unwrap();
     assert_eq!(known.len(), 1);
 }
 
@@ -92,9 +92,9 @@ async fn a_webhook_that_was_noted_and_not_handled_is_handled_when_it_comes_again
     let webhooks = webhooks();
     let tenant = &webhook(&webhooks, "one").tenant;
     // The registry failed after this.
-    assert!(webhooks.begin(tenant, "default:one", Millis(0)).await.unwrap());
+    assert!(webhooks.begin(tenant, "C:one", Millis(0)).await.unwrap());
     // Another replica noted this one, and nothing is known here of its failing.
-    let two = "default:two";
+    let two = "C:two";
     assert!(webhooks.registry.is_new_webhook(two, Millis(0)).await.unwrap());
     for (id, outcome) in [
         ("two", Outcome::Repeated),

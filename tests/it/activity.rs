@@ -12,7 +12,7 @@ use snaptrade_sidecar::types::{Millis, UserId};
 
 use crate::harness::{CLIENT_ID, CONSUMER_KEY, FIVE, Harness, options};
 
-const TENANT: &str = "default";
+const TENANT: &str = CLIENT_ID;
 
 async fn remembering(users: &[&str]) -> Harness {
     let it = Harness::with_users(users, options(), &[]).await;

@@ -72,7 +72,7 @@ async fn each_eviction_is_told_in_order_and_tried_again() {
     let registry = it.registry();
     it.stop().await;
     assert!(application.is_quiet());
-    let journal = registry.journal("default", None, 100).await.unwrap();
+    let journal = registry.journal(CLIENT_ID, None, 100).await.unwrap();
     let notices: Vec<_> = journal
         .iter()
         .filter(|recorded| recorded.entry.event == Event::Notice)

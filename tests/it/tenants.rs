@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use serde_json::json;
 use snaptrade_sidecar::simulator::{CallKind, Options, Simulator};
 
 use crate::harness::{
-    ANY_PORT, CONSUMER_KEY, Registration, Reply, Sidecar, client, options, patiently, read,
+    ANY_PORT, CLIENT_ID, CONSUMER_KEY, Registration, Reply, Sidecar, client, options, patiently, read,
 };
 
 const TENANTS: usize = 2_000;
@@ -141,5 +142,45 @@ async fn a_call_is_counted_for_its_own_tenant() {
         );
         assert!(text.lines().any(|have| have == line), "no {line} in\n{text}");
     }
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_remembered_belongs_to_the_key_and_not_to_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("registry.db").display());
+    let two = Options {
+        tenants: 2,
+        ..options()
+    };
+    let sim = Simulator::start(two, ANY_PORT.parse().unwrap()).await.unwrap();
+    let registry = ("registry.url", &*url);
+    let sidecar = Sidecar::before(&sim.url(), &[registry]).await;
+    assert_eq!(send(&sidecar, &Registration::of("a")).await.status, 200);
+    sidecar.stop().await;
+
+    // Under the name that the first key had there is another now.
+    let renamed = [
+        registry,
+        ("tenants.default.client_id", client_id(2)),
+        ("tenants.old.client_id", CLIENT_ID),
+        ("tenants.old.consumer_key", CONSUMER_KEY),
+    ];
+    let sidecar = Sidecar::before(&sim.url(), &renamed).await;
+    let of_the_other = Registration {
+        client_id: client_id(2),
+        ..Registration::of("b")
+    };
+    assert_eq!(send(&sidecar, &of_the_other).await.status, 200);
+    let known = async |name: &str| {
+        let users = ops(&sidecar, &format!("/api/tenants/{name}/users")).await.json();
+        let user = &users["users"][0];
+        let told = (user["user_id"].clone(), user["known_by"].clone());
+        (users["users"].as_array().unwrap().len(), told)
+    };
+    assert_eq!(known("old").await, (1, (json!("a"), json!("own"))));
+    assert_eq!(known("default").await, (1, (json!("b"), json!("own"))));
+    let journal = ops(&sidecar, "/api/tenants/old/evictions?all=true").await.json();
+    assert_eq!(journal["entries"][0]["newcomer"], "a", "{journal}");
     sidecar.stop().await;
 }

@@ -78,7 +78,7 @@ async fn taken(it: &Harness, webhook: &Value, outcome: &str) {
 }
 
 async fn known(it: &Harness, user: &str) -> Option<Known> {
-    it.registry().user("default", &UserId::new(user)).await.unwrap()
+    it.registry().user(CLIENT_ID, &UserId::new(user)).await.unwrap()
 }
 
 async fn counted(it: &Harness, tenant: &str, outcome: &str) -> u64 {
@@ -219,7 +219,7 @@ async fn of_two_at_once_with_the_same_id_one_is_handled() {
 async fn a_late_webhook_changes_nothing_and_causes_a_fresh_look() {
     let it = Harness::with(options(), &[ON]).await;
     let users = [UserId::new("a")];
-    it.registry().seen("default", &users, ago(600)).await.unwrap();
+    it.registry().seen(CLIENT_ID, &users, ago(600)).await.unwrap();
     let late = webhook("w2", "USER_DELETED", "a", 301);
     taken(&it, &late, "late").await;
     it.until(|sim| sim.count(CallKind::List) == 1).await;

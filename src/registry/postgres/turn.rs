@@ -86,7 +86,7 @@ impl Postgres {
         };
         let left = deadline.saturating_duration_since(Instant::now());
         if !held.lock(left).await? {
-            let cause = format!("did not give the turn of tenant {tenant} within {patience:?}");
+            let cause = format!("did not give the turn of client id {tenant} within {patience:?}");
             let remedy = "another replica has it: look at its log, or raise admission_timeout";
             return Err(failure::error(shown, &cause, remedy));
         }

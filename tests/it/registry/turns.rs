@@ -45,7 +45,7 @@ async fn r8_the_turn_is_one_replicas_for_as_long_as_it_holds_it() {
     let (began, patience) = (Instant::now(), Duration::from_millis(300));
     let error = two.turn(T, patience).await.unwrap_err().to_string();
     assert!(
-        error.contains("did not give the turn of tenant default within 300ms; another replica has it"),
+        error.contains("did not give the turn of client id default within 300ms; another replica has it"),
         "{error}"
     );
     assert!((patience..patience + PROMPTLY).contains(&began.elapsed()));

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{ON, counted, known, post, send, signature, webhook};
 use crate::application::Application;
-use crate::harness::{ANY_PORT, Harness, options, patiently};
+use crate::harness::{ANY_PORT, CLIENT_ID, Harness, options, patiently};
 use crate::program::{Sidecar, simulator};
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn what_the_application_did_not_get_is_sent_again_and_handled_once() {
     assert!(registered.is_some());
 
     let user = UserId::new("a");
-    it.registry().gone("default", &[user]).await.unwrap();
+    it.registry().gone(CLIENT_ID, &[user]).await.unwrap();
     let mut application = Application::at(addr).await;
     assert_eq!(send(&it, &event).await.status, 200);
     assert_eq!(application.next().await.json(), event);

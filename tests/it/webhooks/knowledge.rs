@@ -7,7 +7,7 @@ use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall, FaultKind};
 use snaptrade_sidecar::types::UserId;
 
 use super::{ON, ago, connection, counted, known, now, taken, webhook};
-use crate::harness::{FIVE, Harness, options, patiently};
+use crate::harness::{CLIENT_ID, FIVE, Harness, options, patiently};
 
 #[tokio::test]
 async fn a_registration_elsewhere_is_remembered_with_its_time() {
@@ -46,7 +46,7 @@ async fn our_own_knowledge_of_a_registration_stays_unless_it_is_another() {
     let (registry, user) = (it.registry(), UserId::new("a"));
     let own = ago(200);
     registry
-        .registered("default", &user, own, Source::Own)
+        .registered(CLIENT_ID, &user, own, Source::Own)
         .await
         .unwrap();
     taken(&it, &webhook("w1", "USER_REGISTERED", "a", 100), "handled").await;
@@ -56,7 +56,7 @@ async fn our_own_knowledge_of_a_registration_stays_unless_it_is_another() {
     );
     let long_ago = ago(3_600);
     registry
-        .registered("default", &user, long_ago, Source::Own)
+        .registered(CLIENT_ID, &user, long_ago, Source::Own)
         .await
         .unwrap();
     taken(&it, &webhook("w2", "USER_REGISTERED", "a", 10), "handled").await;
