@@ -4,6 +4,7 @@
 FROM rust:1.95-slim-trixie AS build
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY config config
 COPY src src
 # What an earlier build downloaded and compiled stays in the caches, so that a change in src/ compiles src/ alone.
