@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use prometheus_client::metrics::counter::Counter;
 use snaptrade_sidecar::config::{self, Sources};
 use snaptrade_sidecar::proxy::headers::strip_hop_by_hop;
 use snaptrade_sidecar::proxy::replies::Problem;
@@ -32,7 +33,7 @@ fn main() {
     let tls = tls::client_config(config.upstream_ca.as_ref()).unwrap();
     let (limits, idle) = (Limits::from(&config), config.body_idle_timeout);
     let handler = move || {
-        let forwarder = Forwarder::new(&config, tls.clone());
+        let forwarder = Forwarder::new(&config, tls.clone(), Counter::default());
         move |request: http::Request<hyper::body::Incoming>| {
             let forwarder = forwarder.clone();
             async move {

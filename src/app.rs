@@ -143,12 +143,13 @@ impl App {
         let notices = Notices::new(&config.tenants, means, Schedule::default());
         let teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics));
         let means = Means {
-            forwarder: Forwarder::new(&config.proxy, tls.clone()),
+            forwarder: Forwarder::new(&config.proxy, tls.clone(), metrics.cut_short()),
             metrics: Arc::clone(&metrics),
             registry: Arc::clone(&registry),
             tally: teller.tally(),
             replica,
             notices,
+            clock_differs: Arc::default(),
             stopping: CancellationToken::new(),
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
@@ -304,9 +305,13 @@ impl App {
     fn proxy(&self) -> impl Fn() -> Proxy + Clone + Send + 'static {
         let config = self.live.load().config.proxy.clone();
         let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.metrics));
+        let cut_short = metrics.cut_short();
         let shared = Shared::new(self.live.clone(), health, metrics, self.teller.tally());
         let (shared, tls) = (Arc::new(shared), self.tls.clone());
-        move || Proxy::new(Arc::clone(&shared), &Forwarder::new(&config, tls.clone()))
+        move || {
+            let forwarder = Forwarder::new(&config, tls.clone(), cut_short.clone());
+            Proxy::new(Arc::clone(&shared), &forwarder)
+        }
     }
 }
 

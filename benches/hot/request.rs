@@ -106,7 +106,7 @@ fn config(upstream: SocketAddr, tenants: usize) -> Config {
 fn proxy(config: Config, metrics: &Arc<Metrics>) -> (Arc<Shared>, Forwarder) {
     let tls = tls::client_config(None).unwrap();
     let registry = Arc::new(Registry::memory());
-    let forwarder = Forwarder::new(&config.proxy, tls.clone());
+    let forwarder = Forwarder::new(&config.proxy, tls.clone(), metrics.cut_short());
     let http = outbound::client(tls, config.proxy.connect_timeout).unwrap();
     let means = notices::Means {
         http,
@@ -123,6 +123,7 @@ fn proxy(config: Config, metrics: &Arc<Metrics>) -> (Arc<Shared>, Forwarder) {
         tally: Arc::clone(&tally),
         replica: "bench".into(),
         notices,
+        clock_differs: Arc::default(),
         stopping: CancellationToken::new(),
         runtime: Handle::current(),
         tasks: TaskTracker::new(),

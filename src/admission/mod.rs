@@ -55,6 +55,8 @@ pub enum Event {
     /// The intent to delete is journaled, or could not be.
     IntentRecorded(bool),
     Deleted(Deletion),
+    /// Instead of one of these two: the call was refused with 429, and another is welcome after this long.
+    Throttled(Duration),
     Replied(Reply),
     /// A pause is over.
     Woken,
@@ -82,6 +84,8 @@ pub struct Circumstances {
     pub clock: Millis,
     /// False if what is remembered could not be read: then nobody is evicted (R14).
     pub knows: bool,
+    /// The least pause between two looks, while few calls are left for the application.
+    pub pace: Duration,
 }
 
 impl Default for Circumstances {
@@ -92,6 +96,7 @@ impl Default for Circumstances {
             stopping: false,
             clock: Millis::default(),
             knows: true,
+            pace: Duration::ZERO,
         }
     }
 }
@@ -211,6 +216,8 @@ enum State {
 /// What a limit error left behind.
 #[derive(Clone, Debug, Default)]
 struct AfterLimit {
+    /// Who was on the way out when the registration was sent that met the limit.
+    going: Vec<UserId>,
     /// Whose end is awaited: those that were on their way out when waiting began.
     awaited: Option<Vec<UserId>>,
     /// Somebody was evicted since.
@@ -225,6 +232,8 @@ pub struct Admission {
     state: State,
     /// When the last list was asked for.
     asked: Instant,
+    /// When SnapTrade takes the next call, as far as it said.
+    welcome: Instant,
     pause: Duration,
     evicted: Vec<UserId>,
     refused: Vec<UserId>,
@@ -244,6 +253,7 @@ impl Admission {
             arrived,
             state: State::Queued,
             asked: arrived,
+            welcome: arrived,
             pause: PAUSE_MIN,
             evicted: Vec::new(),
             refused: Vec::new(),
@@ -300,6 +310,7 @@ impl Admission {
             Event::Listed(entries) => turn.listed(entries),
             Event::IntentRecorded(recorded) => turn.intent_recorded(recorded),
             Event::Deleted(deletion) => turn.deleted(deletion),
+            Event::Throttled(wait) => turn.throttled(wait),
             Event::Replied(reply) => turn.replied(reply),
             Event::Woken => turn.look(),
         }

@@ -5,6 +5,7 @@ mod memory;
 mod policies;
 mod roster;
 mod scale;
+mod throttling;
 
 use super::*;
 use crate::admission::policy::{Decided, Key, Patterns, Standing, UnknownAge};

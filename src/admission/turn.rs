@@ -36,7 +36,11 @@ impl Turn<'_> {
         }
     }
 
+    /// Asks who is there, once that is welcome.
     pub(super) fn look(&mut self) -> Step {
+        if self.now < self.admission.welcome {
+            return self.hold();
+        }
         self.admission.state = State::Looking;
         self.admission.asked = self.now;
         // A reply that is no list leaves none; and of a million users, nobody has the room for two.
@@ -64,6 +68,39 @@ impl Turn<'_> {
         } else {
             self.give_up(Reason::ListFailed)
         }
+    }
+
+    /// A list or a deletion was throttled. Of a deletion that makes the outcome an unclear one (R10), whatever is likely.
+    pub(super) fn throttled(&mut self, wait: Duration) -> Step {
+        if let State::Deleting(_) = self.admission.state {
+            self.admission.pause = PAUSE_MIN;
+        }
+        // In case that it is told to come back at once, again and again.
+        self.admission.welcome = self.now + wait.max(self.admission.pause);
+        self.admission.pause = (self.admission.pause * 2).min(PAUSE_MAX);
+        self.look()
+    }
+
+    /// Waits until a call is welcome. Gives up where that is not before the deadline: at once, unless a deletion of our own is
+    /// under way, which needs all the time that there is.
+    fn hold(&mut self) -> Step {
+        let (welcome, deadline) = (self.admission.welcome, self.deadline());
+        let is_settling = self.admission.unsettled.is_some();
+        if self.past_deadline() || (welcome >= deadline && !is_settling) {
+            return self.give_up(if is_settling {
+                Reason::DeletionUnsettled
+            } else {
+                Reason::ListFailed
+            });
+        }
+        if !self.admission.deletion_sent && self.here.caller_gone {
+            return self.finish(Ending::Abandoned);
+        }
+        if !self.admission.deletion_sent && self.here.stopping {
+            return self.give_up(Reason::Stopping);
+        }
+        self.admission.state = State::Pausing;
+        Step::Pause(welcome.min(deadline) - self.now)
     }
 
     /// When the deletion that this admission sent left, while it is unresolved.
@@ -144,11 +181,10 @@ impl Turn<'_> {
             // The one retry must not be wasted, so that a tombstone of our own eviction is waited for as well.
             return self.pause_or(self.still_waiting());
         }
-        // A tombstone that only grew old freed nothing.
-        let vanished = limit
-            .awaited
-            .as_ref()
-            .is_some_and(|awaited| self.roster.misses_any(awaited));
+        // A tombstone that only grew old freed nothing. One may have vanished before anybody could look.
+        let vanished = self
+            .roster
+            .misses_any(limit.awaited.as_ref().unwrap_or(&limit.going));
         if limit.evicted || vanished {
             return self.retry();
         }
@@ -185,6 +221,7 @@ impl Turn<'_> {
                 self.finish(Ending::Answered)
             }
             Reply::LimitReached => {
+                let going = self.roster.going();
                 self.roster.forget_list();
                 let again = self.admission.limit.is_none() && self.admission.newcomer.is_some();
                 // Another list would say the same.
@@ -195,7 +232,10 @@ impl Turn<'_> {
                 if !again || settled || self.terms.mode == Mode::Off {
                     return self.finish(Ending::Answered);
                 }
-                self.admission.limit = Some(AfterLimit::default());
+                self.admission.limit = Some(AfterLimit {
+                    going,
+                    ..AfterLimit::default()
+                });
                 self.admission.pause = PAUSE_MIN;
                 // Why it was forwarded without room no longer matters, unless a deletion went wrong.
                 self.admission
@@ -208,7 +248,7 @@ impl Turn<'_> {
 
     /// A retry that succeeded, once nothing but the end of deletions had been waited for, shows that they took slots.
     fn learn_whether_tombstones_count(&mut self) {
-        let only_waited = |limit: &AfterLimit| limit.awaited.is_some() && !limit.evicted;
+        let only_waited = |limit: &AfterLimit| !limit.evicted;
         let waited = self.admission.limit.as_ref().is_some_and(only_waited);
         if self.admission.retried && waited && !self.roster.tombstones_count {
             self.roster.tombstones_count = true;
@@ -217,7 +257,11 @@ impl Turn<'_> {
     }
 
     pub(super) fn past_deadline(&self) -> bool {
-        self.now >= self.admission.arrived + self.terms.admission_timeout
+        self.now >= self.deadline()
+    }
+
+    fn deadline(&self) -> Instant {
+        self.admission.arrived + self.terms.admission_timeout
     }
 
     /// Pauses before the next look, each time longer; at the deadline gives up instead.
@@ -228,11 +272,19 @@ impl Turn<'_> {
         if self.here.caller_gone && !self.admission.deletion_sent {
             return self.finish(Ending::Abandoned);
         }
-        let left = (self.admission.arrived + self.terms.admission_timeout).duration_since(self.now);
-        let pause = self.admission.pause.min(left);
+        let mut wake = self.now + self.admission.pause.max(self.here.pace);
+        if let Some(Unresolved { since, .. }) = &self.roster.unresolved {
+            // Whether it happened is decided then, so that a look at that time is worth its call.
+            let settled = *since + self.terms.settle_timeout;
+            wake = if settled > self.now {
+                wake.min(settled)
+            } else {
+                wake
+            };
+        }
         self.admission.pause = (self.admission.pause * 2).min(PAUSE_MAX);
         self.admission.state = State::Pausing;
-        Step::Pause(pause)
+        Step::Pause(wake.min(self.deadline()) - self.now)
     }
 
     /// Makes no (more) room. The registration goes out as it is, unless it has already been answered.

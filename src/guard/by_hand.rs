@@ -227,7 +227,7 @@ impl Guard {
     ) -> Result<ByHand, Unable> {
         let since = Instant::now();
         let called = self.manage.delete(user).await;
-        self.measure("delete_user", &called);
+        self.told("delete_user", &called);
         if matches!(called.outcome, Deletion::Accepted | Deletion::Unclear) {
             roster.unresolved = Some(Unresolved {
                 victim: user.clone(),
@@ -265,19 +265,15 @@ impl Guard {
     pub(super) async fn list_into(&self, roster: &mut Roster) -> Result<(), LookError> {
         let asked = Instant::now();
         let called = self.list().await;
-        self.measure("list_users", &called);
+        self.told("list_users", &called);
+        let status = called.status;
         let Some(entries) = called.outcome else {
-            return Err(LookError::new(called.status, called.failure.unwrap_or_default()));
+            return Err(LookError::of(called));
         };
         let settle = self.terms().settle_timeout;
         roster
             .take(entries, asked, Instant::now(), now(), settle)
-            .map_err(|_| {
-                LookError::new(
-                    called.status,
-                    "the list is empty although users were known".to_owned(),
-                )
-            })?;
+            .map_err(|_| LookError::doubtful(status, "the list is empty although users were known"))?;
         self.see(roster);
         Ok(())
     }

@@ -27,11 +27,30 @@ pub struct LookError {
     /// `SnapTrade`'s status, if it answered at all.
     pub status: Option<u16>,
     why: String,
+    remedy: &'static str,
+    /// When the next call is welcome, if this one was throttled.
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl LookError {
-    pub(super) fn new(status: Option<u16>, why: String) -> Self {
-        Self { status, why }
+    /// Of a call that brought no list.
+    pub(super) fn of<T>(called: Called<T>) -> Self {
+        Self {
+            status: called.status,
+            remedy: called.remedy(),
+            retry_after: called.retry_after(),
+            why: called.failure.unwrap_or_default(),
+        }
+    }
+
+    /// Of a list that cannot be right.
+    pub(super) fn doubtful(status: Option<u16>, why: &str) -> Self {
+        Self {
+            status,
+            why: why.to_owned(),
+            remedy: "look whether the users are still there",
+            retry_after: None,
+        }
     }
 }
 
@@ -45,8 +64,14 @@ impl std::error::Error for LookError {}
 
 impl Guard {
     /// The users as they are, or were at most `age_max` ago. All who ask at once share one `listUsers`, and a list
-    /// that an admission fetched serves as well. A failure is an answer too: it is not tried again sooner.
+    /// that an admission fetched serves as well. A failure is an answer too: it is not tried again sooner. While few calls
+    /// are left for the application, a list serves for longer, unless the latest is wanted (zero).
     pub async fn look(&self, age_max: Duration) -> Result<Seen, LookError> {
+        let age_max = if age_max.is_zero() {
+            age_max
+        } else {
+            age_max.max(self.thrift())
+        };
         if let Some(seen) = self.recent(age_max) {
             return Ok(seen);
         }
@@ -55,7 +80,7 @@ impl Guard {
             return Ok(seen);
         }
         if let Some((at, error)) = &*last_failure
-            && at.elapsed() <= age_max
+            && at.elapsed() <= age_max.max(error.retry_after.unwrap_or_default())
         {
             return Err(error.clone());
         }
@@ -63,7 +88,7 @@ impl Guard {
         let called = self.list().await;
         self.measure("list_users", &called);
         let Some(mut users) = called.outcome else {
-            let error = LookError::new(called.status, called.failure.unwrap_or_default());
+            let error = LookError::of(called);
             self.log_failed_look(&error);
             self.note_trouble(Some(&error.why));
             *last_failure = Some((Instant::now(), error.clone()));
@@ -112,13 +137,11 @@ impl Guard {
     }
 
     fn log_failed_look(&self, error: &LookError) {
-        let tenant = self.tenant();
+        let (tenant, remedy) = (self.tenant(), error.remedy);
         if let Some(401 | 403) = error.status {
-            let remedy = "check client_id and consumer_key";
-            tracing::error!(tenant, %error, "SnapTrade does not accept this key; {remedy}");
+            tracing::error!(tenant, %error, "SnapTrade does not accept this key: {remedy}");
         } else {
-            let remedy = "Check proxy.upstream, upstream_ca_file, DNS and the way out";
-            tracing::warn!(tenant, %error, "cannot count the users; calls are forwarded all the same. {remedy}");
+            tracing::warn!(tenant, %error, remedy, "cannot count the users; calls are forwarded all the same");
         }
     }
 

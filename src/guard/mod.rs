@@ -17,7 +17,7 @@ mod settle;
 mod state;
 mod story;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -62,6 +62,8 @@ pub struct Means {
     pub replica: Arc<str>,
     /// Told of every eviction.
     pub notices: Notices,
+    /// This machine's clock and `SnapTrade`'s are far apart, as was said once.
+    pub clock_differs: Arc<AtomicBool>,
     /// Cancelled when the program is asked to stop.
     pub stopping: CancellationToken,
     /// The control runtime, so that an admission outlives the connection that brought it.
@@ -258,7 +260,7 @@ impl Guard {
         &self,
         registration: Registration,
         turn: Result<OwnedMutexGuard<Held>, Refusal>,
-        caller: oneshot::Sender<Admitted>,
+        mut caller: oneshot::Sender<Admitted>,
     ) {
         let newcomer = registration.proven.user_id.as_ref();
         let admitted = match turn {
@@ -266,7 +268,7 @@ impl Guard {
                 let kept = newcomer.and_then(|user| self.replays.take(user));
                 let admitted = match kept {
                     Some(kept) => self.replay(&registration, kept),
-                    None => self.perform(&registration, &caller, &mut held).await,
+                    None => self.perform(&registration, &mut caller, &mut held).await,
                 };
                 held.hand_over(self.state.queued.load(Ordering::Acquire) > 0);
                 admitted

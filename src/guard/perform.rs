@@ -39,7 +39,7 @@ impl Guard {
     pub(super) async fn perform(
         &self,
         registration: &Registration,
-        caller: &oneshot::Sender<Admitted>,
+        caller: &mut oneshot::Sender<Admitted>,
         held: &mut Held,
     ) -> Admitted {
         let newcomer = registration.proven.user_id.clone();
@@ -64,6 +64,7 @@ impl Guard {
                 stopping: self.means.stopping.is_cancelled(),
                 knows: book.is_open(),
                 clock: now(),
+                pace: self.pace(),
             };
             self.note_changes(roster);
             let now = Instant::now();
@@ -80,7 +81,7 @@ impl Guard {
             event = match step {
                 Step::List => self.look_again(&mut story).await,
                 Step::Pause(time) => {
-                    tokio::time::sleep(time).await;
+                    self.rest(time, caller).await;
                     Event::Woken
                 }
                 Step::RecordIntent(victim, why) => {
@@ -135,13 +136,27 @@ impl Guard {
         let called = self.list().await;
         story.called("list_users", &called);
         self.note_trouble(called.failure.as_deref());
-        Event::Listed(called.outcome)
+        called
+            .retry_after()
+            .map_or(Event::Listed(called.outcome), Event::Throttled)
     }
 
     async fn delete(&self, victim: &UserId, story: &mut Story<'_>) -> Event {
         let called = self.manage.delete(victim).await;
         story.called("delete_user", &called);
-        Event::Deleted(called.outcome)
+        called
+            .retry_after()
+            .map_or(Event::Deleted(called.outcome), Event::Throttled)
+    }
+
+    /// Ends early when the caller leaves or the program is asked to stop, once each: there may be nothing left to wait for.
+    async fn rest(&self, time: Duration, caller: &mut oneshot::Sender<Admitted>) {
+        let (is_gone, is_stopping) = (caller.is_closed(), self.means.stopping.is_cancelled());
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = caller.closed(), if !is_gone => {}
+            () = self.means.stopping.cancelled(), if !is_stopping => {}
+        }
     }
 
     async fn forward(

@@ -49,7 +49,8 @@ impl Guard {
         let Unresolved { victim, since } = roster.unresolved.clone()?;
         let mut pause = PAUSE_MIN;
         let note = loop {
-            let has_looked = self.list_into(roster).await.is_ok();
+            let looked = self.list_into(roster).await;
+            let has_looked = looked.is_ok();
             let now = Instant::now();
             if has_looked && !roster.lists(&victim) {
                 roster.removed(&victim, now);
@@ -62,7 +63,10 @@ impl Guard {
                 roster.doom(&victim, since);
                 break Note::EvictionUnsettled(victim);
             }
-            tokio::time::sleep(pause).await;
+            let told = looked.err().and_then(|error| error.retry_after);
+            let settled = (since + self.terms().settle_timeout) - now;
+            let wait = pause.max(self.pace()).max(told.unwrap_or_default());
+            tokio::time::sleep(wait.min(settled)).await;
             pause = (pause * 2).min(PAUSE_MAX);
         };
         roster.unresolved = None;

@@ -10,6 +10,7 @@ use super::book::Held;
 use super::look::LookError;
 use super::replay::Kept;
 use super::{Guard, Seen, lock};
+use crate::snaptrade::budget::Budget;
 use crate::types::{Millis, UserId};
 
 /// Shared by the guards of one tenant that follow on each other. Who waits for the tenant's lock waits for it whatever is
@@ -30,6 +31,8 @@ pub(super) struct State {
     pub(super) in_doubt: AtomicBool,
     pub(super) seen: Mutex<Option<Seen>>,
     pub(super) trouble: Mutex<Option<String>>,
+    /// As a reply to a management call told of it last.
+    pub(super) budget: Mutex<Option<Budget>>,
     /// One look at a time; holds when and why the last one failed.
     pub(super) looking: tokio::sync::Mutex<Option<(Instant, LookError)>>,
     pub(super) registrations: AtomicU64,

@@ -1,21 +1,26 @@
 //! The log of an admission: one line that tells its whole story, and one for each eviction.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::DATE;
 use http::{HeaderMap, Response};
 
-use super::{Admitted, Guard, Refusal, Registration};
+use super::journal::now;
+use super::{Admitted, Guard, Refusal, Registration, lock};
 use crate::admission::policy::Why;
 use crate::admission::roster::Roster;
 use crate::admission::{Admission, Note, Reason};
 use crate::notices;
 use crate::snaptrade::answer::ErrorBody;
+use crate::snaptrade::budget::{self, Budget, WINDOW};
 use crate::telemetry::chain;
-use crate::types::UserId;
+use crate::types::{Millis, UserId};
 use crate::upstream::manage::Called;
+
+/// More than a reply is on its way, and less than a signature is good for.
+const SKEW_SECONDS_MAX: f64 = 30.0;
 
 /// Of what SnapTrade says in a refusal, for the log.
 const REFUSAL_CHARS_MAX: usize = 200;
@@ -55,11 +60,7 @@ impl<'a> Story<'a> {
     }
 
     pub(super) fn called<T>(&mut self, call: &'static str, called: &Called<T>) {
-        self.guard.measure(call, called);
-        if let Some(failure) = &called.failure {
-            let (tenant, status) = (self.guard.tenant(), called.status);
-            tracing::warn!(tenant, call, status, failure, "a management call failed");
-        }
+        self.guard.told(call, called);
         self.step(call, called.status, called.took, Some(&called.headers));
     }
 
@@ -75,13 +76,20 @@ impl<'a> Story<'a> {
             "register"
         };
         match answer {
-            Ok(reply) => self.step(name, Some(reply.status().as_u16()), took, Some(reply.headers())),
+            Ok(reply) => {
+                self.step(name, Some(reply.status().as_u16()), took, Some(reply.headers()));
+                if let Some(remaining) = budget::remaining(reply.headers()) {
+                    let (place, metrics) = (&self.guard.place, &self.guard.means.metrics);
+                    place.set_remaining(metrics, remaining);
+                }
+            }
             Err(refusal) => {
                 self.step(name, None, took, None);
                 if let Refusal::Upstream(error) = refusal {
                     self.guard.means.metrics.upstream_error(error.label());
-                    let (tenant, error) = (self.guard.tenant(), chain(error));
-                    tracing::warn!(tenant, %error, newcomer = self.newcomer, "a registration got no answer");
+                    let (tenant, kind, remedy) = (self.guard.tenant(), error.label(), error.remedy());
+                    let error = chain(error);
+                    tracing::warn!(tenant, newcomer = self.newcomer, kind, %error, remedy, "a registration got no answer");
                 }
             }
         }
@@ -278,17 +286,64 @@ impl Guard {
         self.means.metrics.admission(outcome, took);
     }
 
+    /// Counts a management call, and logs one that failed.
+    pub(super) fn told<T>(&self, call: &'static str, called: &Called<T>) {
+        self.measure(call, called);
+        if let Some(failure) = &called.failure {
+            let (tenant, status, remedy) = (self.tenant(), called.status, called.remedy());
+            tracing::warn!(tenant, call, status, failure, remedy, "a management call failed");
+        }
+    }
+
     /// Counts a management call.
     pub(super) fn measure<T>(&self, call: &'static str, called: &Called<T>) {
         let (tenant, metrics) = (self.tenant(), &self.means.metrics);
         let outcome = if called.failure.is_none() { "ok" } else { "error" };
         metrics.management_call(tenant, call, outcome);
-        if let Some(remaining) = number(&called.headers, "x-ratelimit-remaining") {
-            metrics.rate_limit_remaining(tenant, remaining);
+        if let Some(fault) = &called.fault {
+            metrics.upstream_error(fault.label());
         }
-        if let Some(skew) = clock_skew(&called.headers) {
-            metrics.clock_skew(skew);
+        if let Some(remaining) = budget::remaining(&called.headers) {
+            self.place.set_remaining(metrics, remaining);
         }
+        if let Some(told) = Budget::read(&called.headers) {
+            *lock(&self.state.budget) = Some(told);
+        }
+        if let Some(theirs) = budget::date(&called.headers) {
+            self.note_clock(theirs);
+        }
+    }
+
+    /// The least pause between two looks; see [`Budget::pace`].
+    pub(super) fn pace(&self) -> Duration {
+        let (told, remaining) = (*lock(&self.state.budget), self.place.remaining());
+        told.zip(remaining)
+            .map_or(Duration::ZERO, |(told, remaining)| told.pace(remaining))
+    }
+
+    /// How old a list may be for those who only want to know, while few calls are left for the application.
+    pub(super) fn thrift(&self) -> Duration {
+        let (told, remaining) = (*lock(&self.state.budget), self.place.remaining());
+        let is_low = told
+            .zip(remaining)
+            .is_some_and(|(told, remaining)| told.is_low(remaining));
+        if is_low { WINDOW } else { Duration::ZERO }
+    }
+
+    /// A reply says what time it is at `SnapTrade`, to the second.
+    fn note_clock(&self, theirs: Millis) {
+        let ours = now();
+        let skew = theirs.since(ours).as_secs_f64() - ours.since(theirs).as_secs_f64();
+        self.means.metrics.clock_skew(skew);
+        let is_large = skew.abs() > SKEW_SECONDS_MAX;
+        if self.means.clock_differs.swap(is_large, Ordering::Relaxed) || !is_large {
+            return;
+        }
+        tracing::warn!(
+            clock_skew_seconds = skew.round(),
+            "this machine's clock and SnapTrade's are far apart (positive: SnapTrade's is ahead), so that signatures may be \
+             refused and registrations seem stale; set the clock, and keep it right with NTP"
+        );
     }
 }
 
@@ -309,19 +364,6 @@ fn refusal(reply: &Response<Bytes>) -> Option<String> {
 fn names(users: &[UserId]) -> Option<String> {
     let names: Vec<&str> = users.iter().map(UserId::as_str).collect();
     (!names.is_empty()).then(|| names.join(", "))
-}
-
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    headers.get(name)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// `SnapTrade`'s clock minus ours, in seconds; its `Date` has no fractions (RFC 9110, section 5.6.7).
-fn clock_skew(headers: &HeaderMap) -> Option<f64> {
-    let theirs = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
-    Some(match SystemTime::now().duration_since(theirs) {
-        Ok(ahead) => -ahead.as_secs_f64(),
-        Err(behind) => behind.duration().as_secs_f64(),
-    })
 }
 
 fn millis(time: Duration) -> u64 {

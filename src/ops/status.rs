@@ -19,6 +19,8 @@ use crate::types::UserId;
 /// A list this old still serves; so `listUsers` is asked once in this time at most, however many ask here.
 pub(super) const LIST_AGE_MAX: Duration = Duration::from_secs(5);
 
+const SECOND: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Serialize)]
 struct Report<'s> {
     success: bool,
@@ -87,8 +89,13 @@ fn message(seen: &Seen, max: usize, standing: Standing) -> String {
     };
     let settling = (seen.pending_deletions > 0)
         .then(|| format!("Deletions not settled yet: {}.", seen.pending_deletions));
+    let age = seen.at.elapsed();
+    let old = (age > LIST_AGE_MAX + SECOND).then(|| {
+        let seconds = age.as_secs();
+        format!("Counted {seconds} s ago, since few calls are left for this key.")
+    });
     let how = standing.reads().err().map(str::to_owned);
-    let sentences: Vec<String> = [Some(room), settling, how].into_iter().flatten().collect();
+    let sentences: Vec<String> = [Some(room), old, settling, how].into_iter().flatten().collect();
     sentences.join(" ")
 }
 
@@ -138,6 +145,20 @@ mod tests {
             assert!(message.starts_with("3 of 2 users: at the limit. Deletions not settled yet: 1. "));
             assert!(message.contains("token"), "{message}");
         }
+    }
+
+    #[test]
+    fn an_old_list_says_how_old_it_is() {
+        let mut seen = seen(&["a"], 0);
+        assert_eq!(
+            message(&seen, 5, Standing::Token),
+            "1 of 5 users: room for 4 more."
+        );
+        seen.at = Instant::now().checked_sub(30 * SECOND).unwrap();
+        assert_eq!(
+            message(&seen, 5, Standing::Token),
+            "1 of 5 users: room for 4 more. Counted 30 s ago, since few calls are left for this key."
+        );
     }
 
     #[test]

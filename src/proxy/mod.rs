@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 use crate::activity::{Notes, Tally};
 use crate::admission::policy::Mode;
 use crate::guard::{Guard, Live, Registration};
+use crate::snaptrade::budget;
 use crate::snaptrade::proof::RegistrationView;
 use crate::snaptrade::query;
 use crate::snaptrade::route::Route;
@@ -155,6 +156,11 @@ impl Proxy {
                 passed
             }
         };
+        if let Some(tenant) = tenant.filter(|_| route != Route::Register)
+            && let Some(remaining) = budget::remaining(reply.headers())
+        {
+            tenant.place().set_remaining(&self.shared.metrics, remaining);
+        }
         let counted_at = tenant.map_or(&self.shared.nowhere, |tenant| tenant.place());
         let status = reply.status().as_u16();
         self.shared.metrics.request(counted_at, route, status, took);
@@ -223,7 +229,8 @@ impl Proxy {
             return problem.reply();
         }
         self.shared.metrics.upstream_error(error.label());
-        tracing::warn!(route = route.label(), error = %chain(error), "a call was not answered by the upstream");
+        let (route, kind, remedy) = (route.label(), error.label(), error.remedy());
+        tracing::warn!(route, kind, error = %chain(error), remedy, "a call was not answered by the upstream");
         problem.reply()
     }
 

@@ -14,9 +14,11 @@ use crate::upstream::error::{Kind, UpstreamError};
 /// Why there is no reply from `SnapTrade`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
+    /// Nothing was sent: the upstream's name has no address.
+    UpstreamUnresolved,
     /// Nothing was sent.
     UpstreamUnreachable,
-    /// Nothing was sent: there was no trust, or no TLS.
+    /// Nothing was acted upon: there was no trust, or no TLS.
     UpstreamTls,
     /// Nothing was sent.
     ConnectTimeout,
@@ -55,6 +57,7 @@ pub enum Problem {
 impl From<&UpstreamError> for Problem {
     fn from(error: &UpstreamError) -> Self {
         match error.kind() {
+            Kind::Dns => Self::UpstreamUnresolved,
             Kind::Connect => Self::UpstreamUnreachable,
             Kind::Tls => Self::UpstreamTls,
             Kind::Timeout if error.sent() => Self::UpstreamTimeout,
@@ -91,7 +94,8 @@ impl Problem {
 
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::UpstreamUnreachable
+            Self::UpstreamUnresolved
+            | Self::UpstreamUnreachable
             | Self::UpstreamTls
             | Self::UpstreamBrokeOff
             | Self::UpstreamProtocol
@@ -111,6 +115,7 @@ impl Problem {
 
     pub fn code(&self) -> &'static str {
         match self {
+            Self::UpstreamUnresolved => "sidecar_upstream_unresolved",
             Self::UpstreamUnreachable => "sidecar_upstream_unreachable",
             Self::UpstreamTls => "sidecar_upstream_tls",
             Self::ConnectTimeout => "sidecar_connect_timeout",
@@ -144,13 +149,17 @@ impl Problem {
 
     fn detail(&self) -> Cow<'static, str> {
         match self {
+            Self::UpstreamUnresolved => Cow::Borrowed(
+                "The sidecar found no address of SnapTrade's name. The request was not sent; it is safe to send it again. If \
+                 this lasts, check the host in the sidecar's proxy.upstream and its DNS; the cause is in its log.",
+            ),
             Self::UpstreamUnreachable => Cow::Borrowed(
                 "The sidecar could not connect to SnapTrade. The request was not sent; it is safe to send it again. If \
                  this lasts, check the sidecar's proxy.upstream and its network; the cause is in its log.",
             ),
             Self::UpstreamTls => Cow::Borrowed(
-                "The sidecar does not trust the certificate of its upstream, or the upstream does not speak TLS. The request \
-                 was not sent. A private CA goes into the sidecar's proxy.upstream_ca_file, and an upstream without TLS is \
+                "The sidecar and its upstream could not agree on TLS: one does not trust the other's certificate, or the \
+                 upstream does not speak TLS. The request had no effect. A private CA goes into the sidecar's proxy.upstream_ca_file, and an upstream without TLS is \
                  http://; the cause is in its log.",
             ),
             Self::ConnectTimeout => Cow::Borrowed(
@@ -240,7 +249,8 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Problem; 18] = [
+    const ALL: [Problem; 19] = [
+        Problem::UpstreamUnresolved,
         Problem::UpstreamUnreachable,
         Problem::UpstreamTls,
         Problem::ConnectTimeout,

@@ -103,6 +103,8 @@ pub enum FaultKind {
         #[serde(default)]
         done: bool,
     },
+    /// Refused with 429, and `Retry-After` of so many seconds.
+    Throttled(u64),
     /// The work is done this much later, whether or not the caller is still there.
     #[serde(rename = "delay_ms")]
     Delay(#[serde(with = "millis")] Duration),
@@ -212,6 +214,10 @@ mod tests {
         assert_eq!(
             parse(r#"{"kind": {"delay_ms": 200}}"#),
             Fault::new(FaultCall::Any, FaultKind::Delay(Duration::from_millis(200)))
+        );
+        assert_eq!(
+            parse(r#"{"call": "list", "kind": {"throttled": 7}}"#),
+            Fault::new(FaultCall::List, FaultKind::Throttled(7))
         );
         assert!(serde_json::from_str::<Fault>(r#"{"kind": "hang", "time": 2}"#).is_err());
     }

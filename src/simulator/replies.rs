@@ -101,8 +101,8 @@ fn compressed(mut reply: Reply) -> Reply {
     reply
 }
 
-pub(super) fn throttled(standing: Standing) -> Reply {
-    let seconds = standing.reset_seconds;
+/// A call too many, to be made again in so many seconds.
+pub(super) fn throttled(seconds: u64) -> Reply {
     let plural = if seconds == 1 { "" } else { "s" };
     let detail = format!("Request was throttled. Expected available in {seconds} second{plural}.");
     let mut reply = error(429, "0000", &detail);

@@ -177,6 +177,10 @@ where
             pause(half).await;
             return Outcome::Reply(instead(*status, body, content_type.as_deref()));
         }
+        Some(FaultKind::Throttled(seconds)) => {
+            pause(half).await;
+            return Outcome::Reply(replies::throttled(*seconds));
+        }
         Some(FaultKind::Delay(delay)) => pause(*delay).await,
         _ => {}
     }

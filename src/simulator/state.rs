@@ -138,7 +138,7 @@ impl State {
             None
         };
         let mut reply = match standing {
-            Some(standing) if standing.refused => replies::throttled(standing),
+            Some(standing) if standing.refused => replies::throttled(standing.reset_seconds),
             _ => self.allowed(call, now),
         };
         if let Some(standing) = standing {

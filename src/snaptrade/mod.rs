@@ -6,9 +6,11 @@
 //! - [`signature`]: sign and verify, in every form that the official clients use.
 //! - [`proof`]: whether a registration may be acted upon.
 //! - [`answer`]: what a reply to a registration or a deletion means.
+//! - [`budget`]: how many calls are left, and when to come back.
 //! - [`listing`]: the users that `listUsers` names.
 
 pub mod answer;
+pub mod budget;
 pub mod canonical;
 pub mod listing;
 pub mod proof;

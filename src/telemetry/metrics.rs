@@ -52,6 +52,20 @@ pub const NOTICE_OUTCOMES: [&str; 3] = ["delivered", "given-up", "dropped"];
 /// The calls that the sidecar makes itself, and what becomes of them.
 pub const MANAGEMENT_CALLS: [&str; 2] = ["list_users", "delete_user"];
 pub const MANAGEMENT_OUTCOMES: [&str; 2] = ["ok", "error"];
+/// Why a call got no answer, or only part of one; see [`crate::upstream::error`].
+pub const UPSTREAM_ERRORS: [&str; 9] = [
+    "dns",
+    "connect",
+    "tls",
+    "connect_timeout",
+    "timeout",
+    "broke_off",
+    "protocol",
+    "caller_body",
+    CUT_SHORT,
+];
+/// Of a reply that began and did not end.
+const CUT_SHORT: &str = "cut_short";
 /// What becomes of a configuration that is loaded anew.
 pub const RELOAD_OUTCOMES: [&str; 3] = ["applied", "refused", "unchanged"];
 
@@ -160,6 +174,9 @@ impl Metrics {
         for outcome in RELOAD_OUTCOMES {
             let _ = metrics.config_reloads.get_or_create(&labels::Outcome { outcome });
         }
+        for kind in UPSTREAM_ERRORS {
+            let _ = metrics.upstream_errors.get_or_create(&labels::Kind { kind });
+        }
         metrics
     }
 
@@ -176,6 +193,12 @@ impl Metrics {
 
     pub fn upstream_error(&self, kind: &'static str) {
         self.upstream_errors.get_or_create(&labels::Kind { kind }).inc();
+    }
+
+    /// Where replies are counted that began and did not end.
+    pub fn cut_short(&self) -> Counter {
+        let kind = CUT_SHORT;
+        self.upstream_errors.get_or_create_owned(&labels::Kind { kind })
     }
 
     pub fn registration(&self, tenant: &str, outcome: &'static str) {
@@ -240,10 +263,6 @@ impl Metrics {
                 outcome,
             })
             .inc();
-    }
-
-    pub fn rate_limit_remaining(&self, tenant: &str, remaining: u64) {
-        self.set(&self.rate_limit_remaining, tenant, remaining);
     }
 
     /// A configuration was loaded anew.

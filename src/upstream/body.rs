@@ -15,12 +15,10 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tracing::warn;
 
 use super::error::UpstreamError;
 use super::pool::Pool;
 use super::wire::Wire;
-use crate::telemetry::chain;
 
 /// Whether a body comes in a transfer coding other than `chunked`. `Transfer-Encoding` goes no further than its connection,
 /// so that such a body, sent on, would no longer say how to read it.
@@ -193,6 +191,7 @@ enum Reply {
     Upstream {
         incoming: Incoming,
         patience: Patience,
+        pool: Arc<Pool>,
     },
     /// By a connection that is driven from here.
     Wire(Box<ByWire>),
@@ -228,7 +227,7 @@ impl ReplyBody {
     }
 
     /// The body of a reply that came by this connection, which goes back to `pool` when the body is through. One that came
-    /// whole with its head is whole here, so that head and body go on in one piece. Fails like [`Self::streaming`].
+    /// whole with its head is whole here, so that head and body go on in one piece. Fails like [`Self::by_stream`].
     pub(super) async fn by_wire(
         mut wire: Box<Wire>,
         mut incoming: Incoming,
@@ -261,10 +260,11 @@ impl ReplyBody {
     }
 
     /// Fails if the upstream sends nothing for as long as `idle`, while the caller takes what comes.
-    pub(super) fn streaming(incoming: Incoming, idle: Duration) -> Self {
+    pub(super) fn by_stream(incoming: Incoming, pool: &Arc<Pool>, idle: Duration) -> Self {
         Self(Reply::Upstream {
             incoming,
             patience: Patience::new(idle),
+            pool: Arc::clone(pool),
         })
     }
 }
@@ -278,12 +278,16 @@ impl Body for ReplyBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let polled = match &mut self.get_mut().0 {
-            Reply::Upstream { incoming, patience } => {
+        let (polled, pool) = match &mut self.get_mut().0 {
+            Reply::Upstream {
+                incoming,
+                patience,
+                pool,
+            } => {
                 let polled = Pin::new(incoming).poll_frame(cx);
-                ready!(patience.bound(polled, cx))
+                (ready!(patience.bound(polled, cx)), &*pool)
             }
-            Reply::Wire(by_wire) => ready!(by_wire.poll_frame(cx)),
+            Reply::Wire(by_wire) => (ready!(by_wire.poll_frame(cx)), &by_wire.pool),
             Reply::Full(full) => {
                 return Pin::new(full).poll_frame(cx).map_err(|never| match never {});
             }
@@ -291,7 +295,7 @@ impl Body for ReplyBody {
         Poll::Ready(polled.map(|frame| {
             frame.map_err(|stopped| {
                 let error = UpstreamError::broke_off(stopped);
-                warn!(error = %chain(&error), "a reply was cut short; its caller's connection is closed");
+                pool.note_cut_short(&error);
                 error
             })
         }))

@@ -15,6 +15,7 @@ use tracing::debug;
 use super::body::RequestBody;
 use super::error::UpstreamError;
 use super::line::Line;
+use super::resolve::Resolver;
 use super::wire::Wire;
 use crate::telemetry::chain;
 
@@ -39,7 +40,7 @@ pub(super) enum Connected {
 
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
-    https: HttpsConnector<HttpConnector>,
+    https: HttpsConnector<HttpConnector<Resolver>>,
     origin: Uri,
     pub(super) timeout: Duration,
 }
@@ -47,7 +48,7 @@ pub(super) struct Connector {
 impl Connector {
     /// `timeout` is for all of a connection: name, TCP, TLS.
     pub(super) fn new(tls: rustls::ClientConfig, origin: Uri, timeout: Duration) -> Self {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::new());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(TCP_KEEPALIVE));

@@ -5,14 +5,19 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::remedy;
+use super::resolve::Unresolved;
+
 type Cause = Box<dyn Error + Send + Sync>;
 
 /// Whose fault it is, as far as it can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// No connection: the name did not resolve, or nothing listens there.
+    /// No connection: its name has no address.
+    Dns,
+    /// No connection: nothing listens there, or no way leads there.
     Connect,
-    /// A connection, but no trust.
+    /// A connection, but no trust, or no TLS.
     Tls,
     /// No connection, or no answer, in time.
     Timeout,
@@ -25,9 +30,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As the metrics name it.
-    pub fn label(self) -> &'static str {
+    fn label(self) -> &'static str {
         match self {
+            Self::Dns => "dns",
             Self::Connect => "connect",
             Self::Tls => "tls",
             Self::Timeout => "timeout",
@@ -51,8 +56,17 @@ impl UpstreamError {
         self.kind
     }
 
+    /// As the metrics name it.
     pub fn label(&self) -> &'static str {
-        self.kind.label()
+        match self.kind {
+            Kind::Timeout if !self.sent => "connect_timeout",
+            kind => kind.label(),
+        }
+    }
+
+    /// What an operator can do about it, in a clause.
+    pub fn remedy(&self) -> &'static str {
+        remedy::remedy(self)
     }
 
     /// Whether any byte of the request may have left. If so, the upstream may have acted on it, and it must not be sent
@@ -117,6 +131,8 @@ impl UpstreamError {
         // Handed back unsent by a connection that was closing.
         let (kind, sent) = if error.is_canceled() {
             (Kind::Connect, false)
+        } else if is_refusal(&error) {
+            (Kind::Tls, true)
         } else if error.is_parse() {
             (Kind::Protocol, true)
         } else if error.is_timeout() {
@@ -141,6 +157,7 @@ impl UpstreamError {
 impl fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
+            Kind::Dns => "could not find the upstream",
             Kind::Connect => "could not connect to the upstream",
             Kind::Tls => "could not agree on TLS with the upstream",
             Kind::Timeout => "the upstream took too long",
@@ -170,20 +187,51 @@ impl fmt::Display for Elapsed {
 impl Error for Elapsed {}
 
 fn connect_kind(error: &(dyn Error + 'static)) -> Kind {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<rustls::Error>() {
-            return Kind::Tls;
-        }
-        let io = error.downcast_ref::<io::Error>();
-        if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
-            return Kind::Timeout;
-        }
+    if find::<Unresolved>(error).is_some() {
+        return Kind::Dns;
+    }
+    if find::<rustls::Error>(error).is_some() {
+        return Kind::Tls;
+    }
+    let kinds = || causes(error).filter_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()));
+    if kinds().any(|kind| kind == io::ErrorKind::TimedOut) {
+        Kind::Timeout
+    } else if kinds().any(is_end) {
+        // There was a connection, and it ended while TLS was agreed on.
+        Kind::Tls
+    } else {
+        Kind::Connect
+    }
+}
+
+fn is_end(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        kind,
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
+}
+
+/// Whether the upstream refused this client in TLS, which in TLS 1.3 it says after the first request was written.
+fn is_refusal(error: &hyper::Error) -> bool {
+    let tls = find::<rustls::Error>(error);
+    tls.is_some_and(
+        |tls| matches!(tls, rustls::Error::AlertReceived(alert) if remedy::is_about_the_client(*alert)),
+    )
+}
+
+/// The first of an error and its causes that is a `T`.
+pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// An error, and what caused it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
         // An I/O error that wraps another is not its source: it prints as that other one.
-        cause = match io.and_then(io::Error::get_ref) {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),
-        };
-    }
-    Kind::Connect
+        }
+    })
 }

@@ -10,6 +10,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
+use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
@@ -37,8 +38,9 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// `tls` comes from [`super::tls::client_config`], without application protocols.
-    pub fn new(proxy: &config::Proxy, tls: rustls::ClientConfig) -> Self {
+    /// `tls` comes from [`super::tls::client_config`], without application protocols. `cut_short` counts the replies that
+    /// began and did not end.
+    pub fn new(proxy: &config::Proxy, tls: rustls::ClientConfig, cut_short: Counter) -> Self {
         let authority = proxy.upstream.authority.clone();
         let scheme = proxy.upstream.scheme.clone();
         let mut origin = http::uri::Parts::default();
@@ -49,7 +51,7 @@ impl Forwarder {
         let origin = Uri::from_parts(origin).unwrap_or_default();
         let host = HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static(""));
         Self {
-            pool: Pool::new(Connector::new(tls, origin, proxy.connect_timeout)),
+            pool: Pool::new(Connector::new(tls, origin, proxy.connect_timeout), cut_short),
             scheme,
             authority,
             host,
@@ -143,7 +145,9 @@ impl Forwarder {
         let reply = checked(reply)?;
         if progress.is_some_and(|progress| !progress.ended()) {
             tokio::spawn(wire.run());
-            return Ok(reply.map(|incoming| ReplyBody::streaming(incoming, self.body_idle_timeout)));
+            return Ok(
+                reply.map(|incoming| ReplyBody::by_stream(incoming, &self.pool, self.body_idle_timeout))
+            );
         }
         let (head, incoming) = reply.into_parts();
         let body = ReplyBody::by_wire(wire, incoming, &self.pool, self.body_idle_timeout).await;
@@ -180,8 +184,8 @@ impl Forwarder {
         };
         let reply =
             reply.map_err(|failed| blamed(Unanswered::by_stream(failed, copy), progress.as_deref()))?;
-        let mut reply =
-            checked(reply)?.map(|incoming| ReplyBody::streaming(incoming, self.body_idle_timeout));
+        let mut reply = checked(reply)?
+            .map(|incoming| ReplyBody::by_stream(incoming, &self.pool, self.body_idle_timeout));
         // HTTP/2 has no reason phrases, and the server would make one up for a status that it does not know.
         if reply.status().canonical_reason().is_none() {
             reply.extensions_mut().insert(ReasonPhrase::from_static(b""));

@@ -16,12 +16,13 @@ use super::body::{ReplyBody, RequestBody};
 use super::error::UpstreamError;
 use super::forward::Forwarder;
 use crate::snaptrade::answer::{self, Deletion};
+use crate::snaptrade::budget;
 use crate::snaptrade::canonical::Canonical;
 use crate::snaptrade::listing::Reader;
 use crate::snaptrade::query;
 use crate::snaptrade::signature::{Form, SigningKey};
 use crate::telemetry::chain;
-use crate::types::{ClientId, Timestamp, UserId};
+use crate::types::{ClientId, Millis, Timestamp, UserId};
 
 /// The longest reply of `listUsers` that is read: over 1,500,000 ids of 36 characters.
 const LIST_BYTES_MAX: usize = 64 << 20;
@@ -56,6 +57,29 @@ pub struct Called<T> {
     pub headers: HeaderMap,
     /// Why there was no answer, or no useful one.
     pub failure: Option<String>,
+    /// What went wrong on the way.
+    pub fault: Option<UpstreamError>,
+}
+
+impl<T> Called<T> {
+    /// When the next is welcome, if this one was throttled and told.
+    pub fn retry_after(&self) -> Option<Duration> {
+        (self.status == Some(429))
+            .then(|| budget::retry_after(&self.headers, Millis::from(SystemTime::now())))
+            .flatten()
+    }
+
+    /// What an operator can do about a failure, in a clause.
+    pub fn remedy(&self) -> &'static str {
+        match (&self.fault, self.status) {
+            (Some(fault), _) => fault.remedy(),
+            (None, Some(401)) => "check client_id and consumer_key, and this machine's clock",
+            (None, Some(403)) => "check what this key may do at SnapTrade",
+            (None, Some(429)) => "this key's calls are used up for the moment; it passes by itself",
+            (None, Some(500..)) => "SnapTrade has trouble of its own; it passes by itself",
+            _ => "check that proxy.upstream is SnapTrade",
+        }
+    }
 }
 
 impl Manage {
@@ -209,6 +233,7 @@ impl Exchange {
             took: self.took,
             headers: self.headers,
             failure,
+            fault: self.fault,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The way to `SnapTrade`: what leaves here is what the caller sent, byte for byte where HTTP lets it.
 //!
 //! - [`tls`]: whom to trust.
-//! - [`error`]: what can go wrong on the way, whose fault it is, and whether anything was sent.
+//! - [`error`]: what can go wrong on the way, whose fault it is, and whether anything was sent; `remedy`: what to do then.
 //! - [`body`]: bodies that stream in both directions, each bounded in how long it may stand still.
-//! - `line`, `connect`, `wire`, `pool`: the bytes of a connection, new connections, one of HTTP/1.1, and those that are kept.
+//! - `line`, `resolve`, `connect`, `wire`, `pool`: the bytes of a connection, names, new connections, one of HTTP/1.1, and
+//!   those that are kept.
 //! - [`forward`]: one request to the upstream and its reply, over pooled connections. Sends twice only what is safe.
 //! - [`manage`]: the sidecar's own calls.
 //! - [`outbound`]: the client for what goes elsewhere.
@@ -16,5 +17,7 @@ mod line;
 pub mod manage;
 pub mod outbound;
 mod pool;
+mod remedy;
+mod resolve;
 pub mod tls;
 mod wire;

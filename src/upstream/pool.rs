@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
 
 use super::connect::{Connected, Connector, Multiplexed};
 use super::error::UpstreamError;
 use super::wire::Wire;
+use crate::telemetry::chain;
 
 /// How long a connection may be idle and then take a request that can be repeated. Most servers close it sooner, and it is
 /// gone then; with those that do not, the next request after a quiet while need not wait for TLS.
@@ -31,6 +34,8 @@ pub(super) enum Way {
 
 pub(super) struct Pool {
     connector: Connector,
+    /// Replies that began and did not end.
+    cut_short: Counter,
     /// Idle, the one used last at the end.
     #[expect(
         clippy::vec_box,
@@ -54,9 +59,10 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
-    pub(super) fn new(connector: Connector) -> Arc<Self> {
+    pub(super) fn new(connector: Connector, cut_short: Counter) -> Arc<Self> {
         Arc::new(Self {
             connector,
+            cut_short,
             wires: Mutex::default(),
             multiplexed: Mutex::default(),
             is_http2: AtomicBool::new(false),
@@ -127,6 +133,12 @@ impl Pool {
         }
     }
 
+    /// Counts and logs a reply that began and did not end.
+    pub(super) fn note_cut_short(&self, error: &UpstreamError) {
+        self.cut_short.inc();
+        warn!(error = %chain(error), "a reply was cut short; its caller's connection is closed");
+    }
+
     fn start_sweeping(self: &Arc<Self>) {
         if !self.swept.swap(true, Ordering::Relaxed) {
             tokio::spawn(sweep(Arc::downgrade(self)));
@@ -163,7 +175,10 @@ mod tests {
             .parse()
             .unwrap();
         let tls = tls::client_config(None).unwrap();
-        let pool = Pool::new(Connector::new(tls, origin, Duration::from_secs(10)));
+        let pool = Pool::new(
+            Connector::new(tls, origin, Duration::from_secs(10)),
+            Counter::default(),
+        );
         let now = Instant::now();
         let Way::Http1(wire) = pool.way(IDLE_MAX).await.unwrap() else {
             panic!("without TLS there is only HTTP/1.1");

@@ -37,12 +37,13 @@ fn webhooks() -> Arc<Webhooks> {
         replica: "r".into(),
     };
     let means = Means {
-        forwarder: Forwarder::new(&config.proxy, tls),
+        forwarder: Forwarder::new(&config.proxy, tls, metrics.cut_short()),
         metrics: Arc::clone(&metrics),
         registry: Arc::clone(&registry),
         tally: Teller::new(Arc::clone(&registry), Arc::clone(&metrics)).tally(),
         replica: "r".into(),
         notices: Notices::new(&config.tenants, means, Schedule::default()),
+        clock_differs: Arc::default(),
         stopping: CancellationToken::new(),
         runtime: Handle::current(),
         tasks: TaskTracker::new(),

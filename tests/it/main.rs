@@ -42,5 +42,7 @@ mod simulate;
 mod streaming;
 mod targets;
 mod tenants;
+mod throttled;
 mod tls;
+mod trouble;
 mod webhooks;

@@ -1,5 +1,6 @@
 //! The ops plane over real sockets: summary, probes, metrics, status, and registering by hand.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,8 +14,9 @@ use tokio::time::timeout;
 
 use crate::harness::{FIVE, Harness, PATIENCE, Registration, Reply, options, read};
 use crate::program::{Sidecar, simulator};
+use crate::raw::Peer;
 
-const CANNOT_COUNT: &str = "cannot count the users; calls are forwarded all the same. Check proxy.upstream, upstream_ca_file, DNS and the way out";
+const CANNOT_COUNT: &str = "cannot count the users; calls are forwarded all the same";
 
 /// Asks the ops plane; `body` is sent as JSON.
 pub(crate) async fn ask(
@@ -35,6 +37,15 @@ pub(crate) async fn ask(
             .body(body.to_string());
     }
     read(timeout(PATIENCE, request.send()).await.unwrap().unwrap()).await
+}
+
+/// All metrics, as text.
+pub(crate) async fn metrics_of(ops: SocketAddr) -> String {
+    let mut asking = Peer::connect(ops).await;
+    asking
+        .send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
+    String::from_utf8(asking.message().await.body).unwrap()
 }
 
 const REGISTER: &str = "/api/snaptrade/register";

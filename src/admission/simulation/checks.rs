@@ -43,6 +43,17 @@ impl Run {
         );
     }
 
+    /// No pause is longer than there is a reason for, nor goes on after the deadline.
+    pub(super) fn check_pause(&self, time: Duration, caller: &Caller) {
+        let now = self.world.now;
+        let reason = Duration::from_secs(2)
+            .max(self.pace)
+            .max(self.welcome.saturating_duration_since(now));
+        assert!(time <= reason, "a pause of {time:?}");
+        let deadline = caller.arrives + self.terms.admission_timeout;
+        assert!(now + time <= deadline, "a pause beyond the deadline");
+    }
+
     /// Whoever is to go is the first that people are shown, but for those that SnapTrade would not delete.
     pub(super) fn check_choice(&self, victim: &UserId, course: &Course) {
         let candidates = self.roster.candidates(self.clock());

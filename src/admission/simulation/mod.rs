@@ -64,6 +64,10 @@ struct Run {
     /// Whether it could be read at the beginning of this hold of the lock.
     knows: bool,
     stops_at: Option<Instant>,
+    /// When SnapTrade takes the next call.
+    welcome: Instant,
+    /// Few calls are left: how much of a pause is asked for.
+    pace: Duration,
     deletions: usize,
     registered: usize,
     verbose: bool,
@@ -149,6 +153,13 @@ impl Run {
 
     fn one(&mut self, caller: &Caller) {
         let mut admission = Admission::new(Some(caller.newcomer.clone()), caller.arrives);
+        self.pace = if self.dice.percent(20) {
+            self.dice.millis(10_000)
+        } else {
+            Duration::ZERO
+        };
+        // Whoever comes next asks for itself.
+        self.welcome = self.world.now;
         let (mut event, mut sent, mut course) = (Event::Begun, 0, Course::default());
         for _ in 0..STEPS_MAX {
             let here = self.here(caller);
@@ -160,7 +171,7 @@ impl Run {
             event = match step {
                 Step::List => self.list(),
                 Step::Pause(time) => {
-                    assert!(time <= Duration::from_secs(2));
+                    self.check_pause(time, caller);
                     self.pass(time);
                     Event::Woken
                 }
@@ -206,6 +217,7 @@ impl Run {
             stopping: past(self.stops_at),
             clock: self.clock(),
             knows: self.knows,
+            pace: self.pace,
         }
     }
 
@@ -225,6 +237,12 @@ impl Run {
     }
 
     fn list(&mut self) -> Event {
+        assert!(self.world.now >= self.welcome, "no call before it is welcome");
+        if let Some(wait) = self.world.throttles(&mut self.dice) {
+            self.witness.list = None;
+            self.welcome = self.world.now + wait;
+            return Event::Throttled(wait);
+        }
         let entries = self.world.list(&mut self.dice);
         let asked = self.world.now;
         if self.world.nature.faults > 0 {
@@ -245,9 +263,23 @@ impl Run {
     }
 
     fn delete(&mut self, victim: UserId, course: &mut Course) -> Event {
+        assert!(self.world.now >= self.welcome, "no call before it is welcome");
         let sent = self.world.now;
         let clock = self.clock();
-        let deletion = self.world.delete(&victim, &mut self.dice);
+        // Most likely it was not done then, but that is nowhere written.
+        let throttled = if self.world.nature.faults > 0 {
+            self.world.throttles(&mut self.dice)
+        } else {
+            None
+        };
+        let deletion = match throttled {
+            Some(_) if self.dice.percent(80) => Deletion::Unclear,
+            Some(_) => {
+                self.world.delete(&victim, &mut self.dice);
+                Deletion::Unclear
+            }
+            None => self.world.delete(&victim, &mut self.dice),
+        };
         let time = self.dice.millis(300);
         self.pass(time);
         course.rejected |= deletion == Deletion::Rejected;
@@ -259,6 +291,10 @@ impl Run {
             self.witness.list = None;
         } else {
             course.refused.push(victim);
+        }
+        if let Some(wait) = throttled {
+            self.welcome = sent + wait;
+            return Event::Throttled(wait.saturating_sub(self.world.now - sent));
         }
         Event::Deleted(deletion)
     }

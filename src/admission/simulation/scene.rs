@@ -87,6 +87,7 @@ impl Run {
             settle: dice.millis(if clean { 8_000 } else { 30_000 }),
             list_lag: if clean { Duration::ZERO } else { dice.millis(1500) },
             faults: if clean { 0 } else { dice.below(30) },
+            throttling: dice.pick([0, 0, 5, 20]),
             other_hands: if clean { 0 } else { dice.below(10) },
         };
         let modes = [Mode::Enforce, Mode::Enforce, Mode::OnLimitError, Mode::Observe];
@@ -123,6 +124,8 @@ impl Run {
             began: now,
             knows: true,
             stops_at,
+            welcome: now,
+            pace: Duration::ZERO,
             deletions: 0,
             registered: 0,
             verbose,

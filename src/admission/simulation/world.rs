@@ -51,6 +51,8 @@ pub(super) struct Nature {
     pub(super) list_lag: Duration,
     /// Percent of calls that go wrong.
     pub(super) faults: u64,
+    /// Percent of management calls that are refused with 429.
+    pub(super) throttling: u64,
     /// Percent of moments at which another hand adds or removes a user.
     pub(super) other_hands: u64,
 }
@@ -127,6 +129,12 @@ impl World {
         self.users
             .iter()
             .any(|user| user.id == *id && user.deleted_at.is_none())
+    }
+
+    /// Whether this call is refused with 429, and when the next is welcome.
+    pub(super) fn throttles(&self, dice: &mut Dice) -> Option<Duration> {
+        let longest = dice.pick([1, 3_000, 40_000]);
+        dice.percent(self.nature.throttling).then(|| dice.millis(longest))
     }
 
     pub(super) fn list(&self, dice: &mut Dice) -> Option<Vec<UserId>> {

@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 
 use super::labels::{self, ROUTES};
 use super::{
-    EVICTION_OUTCOMES, MANAGEMENT_CALLS, MANAGEMENT_OUTCOMES, Metrics, NOTICE_OUTCOMES,
+    EVICTION_OUTCOMES, Level, MANAGEMENT_CALLS, MANAGEMENT_OUTCOMES, Metrics, NOTICE_OUTCOMES,
     REGISTRATION_OUTCOMES, STATUSES,
 };
 use super::{UNKNOWN, WEBHOOK_OUTCOMES};
@@ -26,6 +26,8 @@ pub(super) type Tenants = HashMap<Arc<str>, Place>;
 pub(super) struct Tenant {
     pub(super) name: Arc<str>,
     requests: [[OnceLock<Counter>; STATUSES.len()]; ROUTES.len()],
+    /// Calls that `SnapTrade` still allows, once a reply told of it.
+    remaining: OnceLock<Level>,
     /// Series of other statuses, so that they can be removed.
     others: Mutex<BTreeSet<(usize, u16)>>,
     /// Its series were removed, and are not to come again.
@@ -37,9 +39,30 @@ impl Place {
         Self(Arc::new(Tenant {
             name,
             requests: Default::default(),
+            remaining: OnceLock::new(),
             others: Mutex::default(),
             is_gone: AtomicBool::new(false),
         }))
+    }
+
+    /// A reply told how many calls are left.
+    pub fn set_remaining(&self, metrics: &Metrics, remaining: u64) {
+        let Self(tenant) = self;
+        let level = tenant.remaining.get_or_init(|| {
+            if tenant.is_gone.load(Ordering::Relaxed) || &*tenant.name == UNKNOWN {
+                return Level::default();
+            }
+            let tenant = Arc::clone(&tenant.name);
+            metrics
+                .rate_limit_remaining
+                .get_or_create_owned(&labels::Tenant { tenant })
+        });
+        level.set(remaining);
+    }
+
+    /// How many calls are left, as was told last.
+    pub fn remaining(&self) -> Option<u64> {
+        self.0.remaining.get().map(Level::get)
     }
 }
 

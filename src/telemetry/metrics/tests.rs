@@ -70,7 +70,7 @@ fn levels_are_set_and_counts_grow() {
     metrics.users("default", 3);
     metrics.pending_deletions("default", 1);
     metrics.admission_queue("default", 2);
-    metrics.rate_limit_remaining("default", 249);
+    metrics.place("default").set_remaining(&metrics, 249);
     metrics.clock_skew(-1.5);
     metrics.upstream_error("connect");
     metrics.registration("default", "evicted");
@@ -160,7 +160,7 @@ fn tenants_come_and_go_with_their_series() {
         metrics.request(place, Route::Other, 599, took);
     }
     metrics.users("default", 3);
-    metrics.rate_limit_remaining("default", 3);
+    metrics.place("default").set_remaining(&metrics, 3);
     metrics.management_call("default", "list_users", "ok");
     metrics.set_tenants([("a\"b", 9), ("new", 1)]);
     // What was under way.
