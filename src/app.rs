@@ -4,6 +4,7 @@
 //! The workers, a thread each, carry the traffic.
 
 pub mod reload;
+mod shown;
 mod upkeep;
 
 use std::fmt;
@@ -37,6 +38,7 @@ use crate::upstream::forward::Forwarder;
 use crate::upstream::{outbound, tls};
 use crate::webhooks::Webhooks;
 use reload::{Reloader, Reloading};
+use shown::Shown;
 
 /// For the calls to the ops plane that are still open when all else is done; the least that notices get, too.
 const OPS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,7 +54,9 @@ pub struct App {
     ops: TcpListener,
     ops_addr: SocketAddr,
     webhooks: Option<(TcpListener, SocketAddr, Webhooks)>,
+    /// Towards the upstream.
     tls: rustls::ClientConfig,
+    shown: Shown,
     means: Means,
     reloading: Option<Reloading>,
     health: Arc<Health>,
@@ -94,7 +98,7 @@ impl fmt::Display for BuildError {
                 }
             }
             Self::Threads(_) => f.write_str("cannot start the worker threads"),
-            Self::Tls(_) => f.write_str("cannot set up TLS for the upstream"),
+            Self::Tls(_) => f.write_str("cannot set up TLS"),
             Self::Client(_) => f.write_str("cannot set up the client for notices and webhooks"),
             Self::Registry(_) => f.write_str("cannot use the registry (registry.url)"),
         }
@@ -124,8 +128,10 @@ impl App {
             Some(addr) => Some(bind("webhooks.listen", addr).await?),
             None => None,
         };
+        let shown = Shown::new(&config);
         let tls = tls::client_config(config.proxy.upstream_ca.as_ref()).map_err(BuildError::Tls)?;
         let http = outbound::client(tls.clone(), config.proxy.connect_timeout).map_err(BuildError::Client)?;
+        let tls = tls::identified(&tls, Arc::clone(&shown.upstream));
         let limits = config
             .tenants
             .iter()
@@ -172,6 +178,7 @@ impl App {
             ops_addr,
             webhooks,
             tls,
+            shown,
             means,
             reloading: None,
             health: Arc::new(Health::new()),
@@ -223,8 +230,10 @@ impl App {
         let last_call = CancellationToken::new();
         let teller = tokio::spawn(self.teller.run(last_call.clone()));
         let limits = Limits::from(&self.live.load().config.proxy);
+        let [proxy_tls, ops_tls, webhooks_tls] = self.shown.acceptors(&self.metrics)?;
         let workers = self
             .listeners
+            .over(proxy_tls)
             .start(limits, self.metrics.connections_open(), &closing, move || {
                 let proxy = Rc::new(proxy());
                 move |request| {
@@ -233,15 +242,15 @@ impl App {
                 }
             })
             .map_err(BuildError::Threads)?;
-        let ops = tokio::spawn(ops::serve(self.ops, router, ops_closing.clone()));
+        let ops = tokio::spawn(ops::serve(self.ops, ops_tls, router, ops_closing.clone()));
         let webhooks = self.webhooks.map(|(listener, _, webhooks)| {
-            let serve = webhooks.serve(listener, closing.clone());
+            let serve = webhooks.serve(listener, webhooks_tls, closing.clone());
             tokio::spawn(serve)
         });
         let telling = self.means.notices.start();
         self.health.set_ready();
         if let Some(reloading) = self.reloading {
-            upkeep.spawn(Reloader::new(reloading, self.live.clone(), self.means.clone()).run());
+            upkeep.spawn(Reloader::new(reloading, self.live.clone(), self.means.clone(), self.shown).run());
         }
 
         shutdown.await;

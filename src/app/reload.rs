@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::MissedTickBehavior;
 
+use super::shown::Shown;
 use super::upkeep;
 use crate::config::reload::{Bindings, Change, Kind, TenantChange, Waiting, change};
 use crate::config::{self, Config, Faults, Files, Loaded, Sources, Tenant, Watch};
@@ -48,6 +49,7 @@ pub(super) struct Reloader {
     asked: Arc<Notify>,
     live: Live,
     means: Means,
+    shown: Shown,
     bindings: Bindings,
     remains: HashMap<Arc<str>, Remains>,
     /// First looks at tenants that are new.
@@ -55,7 +57,7 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    pub(super) fn new(reloading: Reloading, live: Live, means: Means) -> Self {
+    pub(super) fn new(reloading: Reloading, live: Live, means: Means, shown: Shown) -> Self {
         let mut bindings = Bindings::default();
         bindings.bind(&live.load().config.tenants);
         Self {
@@ -67,6 +69,7 @@ impl Reloader {
             asked: reloading.asked,
             live,
             means,
+            shown,
             bindings,
             remains: HashMap::new(),
             looks: JoinSet::new(),
@@ -183,6 +186,7 @@ impl Reloader {
         keys: &[&'static str],
         tenants: &[TenantChange],
     ) {
+        self.shown.show(&config);
         let forwards_anew = keys.contains(&"proxy.response_timeout");
         if forwards_anew {
             let timeout = config.proxy.response_timeout;

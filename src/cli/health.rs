@@ -1,10 +1,12 @@
 //! `health`: for container health checks, in an image that has no other program.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use http::Method;
 
+use super::trust::Trust;
 use super::{Failure, Settings, control_runtime, say, talk};
 
 /// For the whole question; container engines allow 30 s by default.
@@ -21,18 +23,33 @@ pub(super) struct Health {
     /// Ask this sidecar instead of the one that the configuration describes, such as http://127.0.0.1:9090
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// PEM file of a CA to trust where the sidecar speaks TLS; the certificate that the configuration names is trusted anyway
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
 }
 
 pub(super) fn run(health: &Health) -> Result<(), Failure> {
-    let base = match &health.url {
-        Some(url) => talk::base(url)?,
-        None => talk::base_of(health.settings.ops_listen()?),
+    let own = health.settings.ops_certificates();
+    let (base, own) = if let Some(url) = &health.url {
+        // Asked elsewhere, a sidecar need not be configured here.
+        (talk::base(url)?, own.unwrap_or_default())
+    } else {
+        let (listen, own) = (health.settings.ops_listen()?, own?);
+        (talk::base_of(listen, !own.is_empty()), own)
     };
+    let trust = Trust::new(health.ca.as_deref(), own)?;
     let url = format!("{base}/{}", if health.ready { "readyz" } else { "healthz" });
     let talk::Answer { status, body } = control_runtime()?
-        .block_on(talk::ask(Method::GET, &url, None, TIMEOUT, BODY_BYTES_MAX))
+        .block_on(talk::ask(
+            &trust,
+            Method::GET,
+            &url,
+            None,
+            TIMEOUT,
+            BODY_BYTES_MAX,
+        ))
         .map_err(|error| Failure(format!("no answer from {url}: {error}")))?;
     // Whatever else answers there, its page is of no use to who asks.
     let Some(ok) = verdict(&body) else {

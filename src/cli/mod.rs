@@ -15,6 +15,7 @@ mod signals;
 mod simulate;
 mod table;
 mod talk;
+mod trust;
 mod views;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
+use rustls::pki_types::CertificateDer;
 
 use crate::config::{self, Loaded, Sources};
 use crate::telemetry::chain;
@@ -176,6 +178,11 @@ impl Settings {
     /// Where the ops plane listens, whatever else is configured, or is not.
     fn ops_listen(&self) -> Result<SocketAddr, Failure> {
         config::ops_listen(self.sources()?).map_err(|faults| Failure(faults.to_string()))
+    }
+
+    /// What the ops plane shows in TLS; empty where it speaks none.
+    fn ops_certificates(&self) -> Result<Vec<CertificateDer<'static>>, Failure> {
+        config::ops_certificates(self.sources()?).map_err(|faults| Failure(faults.to_string()))
     }
 
     /// The ops plane's settings, token included, whatever else is configured, or is not. `flags` win over all.

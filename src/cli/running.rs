@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::table::{ascii_json, sentence, shown};
+use super::trust::Trust;
 use super::{Failure, Settings, say, talk};
 use crate::snaptrade::query;
 use crate::types::Token;
@@ -36,6 +37,9 @@ pub(super) struct Target {
     /// Ask this sidecar instead of the one that the configuration describes, such as http://127.0.0.1:9090
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// PEM file of a CA to trust where the sidecar speaks TLS; the certificate that the configuration names is trusted anyway
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// File that holds the token, instead of ops.token or ops.token_file in the configuration
     #[arg(long, value_name = "FILE")]
     token_file: Option<String>,
@@ -49,6 +53,7 @@ pub(super) struct Target {
 
 pub(super) struct Running {
     base: String,
+    trust: Trust,
     token: Option<Token>,
     json: bool,
     tenant: Option<String>,
@@ -88,8 +93,16 @@ impl Target {
             upstream: None,
         };
         let ops = settings.ops(instead.into_iter().flatten())?;
+        let own = settings.ops_certificates();
+        // Asked elsewhere, a sidecar need not be configured here.
+        let own = if given.is_some() {
+            own.unwrap_or_default()
+        } else {
+            own?
+        };
         Ok(Running {
-            base: given.unwrap_or_else(|| talk::base_of(ops.listen)),
+            base: given.unwrap_or_else(|| talk::base_of(ops.listen, !own.is_empty())),
+            trust: Trust::new(self.ca.as_deref(), own)?,
             token: ops.token,
             json: self.json,
             tenant: self.tenant,
@@ -161,7 +174,15 @@ impl Running {
     async fn ask(&self, method: Method, path: &str, timeout: Duration) -> Result<Vec<u8>, Failure> {
         let base = &self.base;
         let url = format!("{base}{path}");
-        let asked = talk::ask(method, &url, self.token.as_ref(), timeout, BODY_BYTES_MAX).await;
+        let asked = talk::ask(
+            &self.trust,
+            method,
+            &url,
+            self.token.as_ref(),
+            timeout,
+            BODY_BYTES_MAX,
+        )
+        .await;
         let talk::Answer { status, body } = asked.map_err(|error| {
             Failure(format!(
                 "no answer from {base}: {error}. Is the sidecar running there? Its address is ops.listen in its \
@@ -233,6 +254,7 @@ mod tests {
     fn running() -> Running {
         Running {
             base: "http://127.0.0.1:9090".to_owned(),
+            trust: Trust::new(None, Vec::new()).ok().unwrap(),
             token: Some(Token::new("s3cret")),
             json: false,
             tenant: None,

@@ -8,6 +8,7 @@ use super::signals::{STOPPED, shutdown_or_reload};
 use super::{Failure, Settings, control_runtime};
 use crate::app::App;
 use crate::app::reload::Reloading;
+use crate::config::Identity;
 use crate::config::{self, Config, Tenant};
 use crate::telemetry::logging;
 use crate::webhooks::PATH;
@@ -32,6 +33,9 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
         let shutdown = shutdown_or_reload(last_words, Arc::clone(&asked))?;
         let (upstream, tenants) = (loaded.config.proxy.upstream.to_string(), tenants(&loaded.config));
         let registry = loaded.config.registry.home.to_string();
+        let scheme = |tls: &Option<Identity>| if tls.is_some() { "https" } else { "http" };
+        let (proxy, ops) = (scheme(&loaded.config.proxy.tls), scheme(&loaded.config.ops.tls));
+        let webhooks = scheme(&loaded.config.webhooks.tls);
         let app = App::build(loaded.config)
             .await
             .map_err(|error| Failure::new(&error))?
@@ -44,9 +48,11 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
             });
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
-            proxy = format!("http://{}", app.proxy_addr()),
-            ops = format!("http://{}", app.ops_addr()),
-            webhooks = app.webhooks_addr().map(|addr| format!("http://{addr}{PATH}")),
+            proxy = format!("{proxy}://{}", app.proxy_addr()),
+            ops = format!("{ops}://{}", app.ops_addr()),
+            webhooks = app
+                .webhooks_addr()
+                .map(|addr| format!("{webhooks}://{addr}{PATH}")),
             upstream,
             registry,
             tenants,

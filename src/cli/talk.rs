@@ -6,8 +6,9 @@ use std::time::Duration;
 use http::Method;
 
 use super::Failure;
+use super::trust::Trust;
 use crate::types::Token;
-use crate::upstream::{outbound, tls};
+use crate::upstream::outbound;
 
 /// To reach a sidecar, which is near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -21,13 +22,14 @@ pub(super) struct Answer {
 
 /// Asks once. `timeout` is for the whole exchange, and at most about `body_bytes_max` of the answer are read.
 pub(super) async fn ask(
+    trust: &Trust,
     method: Method,
     url: &str,
     token: Option<&Token>,
     timeout: Duration,
     body_bytes_max: usize,
 ) -> Result<Answer, Failure> {
-    let tls = tls::client_config(None).map_err(|error| Failure::new(&error))?;
+    let tls = trust.client_config()?;
     let client = outbound::client(tls, CONNECT_TIMEOUT).map_err(|error| Failure::new(&error))?;
     let mut request = client.request(method, url).timeout(timeout);
     if let Some(token) = token {
@@ -61,8 +63,9 @@ pub(super) fn base(url: &str) -> Result<String, Failure> {
 }
 
 /// The URL of what listens there.
-pub(super) fn base_of(listen: SocketAddr) -> String {
-    format!("http://{}", reachable(listen))
+pub(super) fn base_of(listen: SocketAddr, is_tls: bool) -> String {
+    let scheme = if is_tls { "https" } else { "http" };
+    format!("{scheme}://{}", reachable(listen))
 }
 
 /// A listener on all addresses is reached on the loopback one.
@@ -86,7 +89,7 @@ mod tests {
             ("[::]:9090", "http://[::1]:9090"),
             ("10.0.0.7:1", "http://10.0.0.7:1"),
         ] {
-            assert_eq!(base_of(listen.parse().unwrap()), asked);
+            assert_eq!(base_of(listen.parse().unwrap(), false), asked);
         }
     }
 

@@ -8,6 +8,7 @@ use http::uri::{Authority, Scheme};
 use reqwest::Url;
 
 use super::fault::{Place, Problem};
+use super::identity::identity;
 use super::reader::Reader;
 use super::sections::{leads_to, listen};
 use super::{Config, Notify, Upstream, Webhooks};
@@ -27,6 +28,7 @@ pub(super) fn webhooks(reader: &mut Reader<'_>) -> Option<Webhooks> {
         listen(reader, LISTEN).map(Some)
     };
     let forward_url = reader.parsed(FORWARD, optional_url);
+    let tls = identity(reader, "webhooks.tls_cert_file", "webhooks.tls_key_file");
     if let (Some(None), Some(Some(_))) = (&listen, &forward_url) {
         reader.warn(format!(
             "{FORWARD} has no effect while {LISTEN} is empty: no webhook arrives"
@@ -34,6 +36,7 @@ pub(super) fn webhooks(reader: &mut Reader<'_>) -> Option<Webhooks> {
     }
     Some(Webhooks {
         listen: listen?,
+        tls: tls.ok()?,
         forward_url: forward_url?,
     })
 }

@@ -92,6 +92,10 @@ pub(super) const KEYS: &[Key] = &[
     text("proxy.listen", Text, "127.0.0.1:8080", "Where the application reaches the sidecar: IP address and port."),
     text("proxy.upstream", Text, "https://api.snaptrade.com", "SnapTrade: scheme, host and port only; paths are never rewritten."),
     text("proxy.upstream_ca_file", Path, "", "PEM file of a CA to trust for the upstream, beside the built-in roots."),
+    text("proxy.upstream_cert_file", Path, "", "PEM file of a certificate to show the upstream where it asks for one, and its chain."),
+    text("proxy.upstream_key_file", Path, "", "PEM file of the key of that certificate."),
+    text("proxy.tls_cert_file", Path, "", "PEM file of this listener's certificate, and its chain: then it speaks TLS only. Empty: plain HTTP."),
+    text("proxy.tls_key_file", Path, "", "PEM file of the key of that certificate."),
     text("proxy.connect_timeout", TIMEOUT, "5s", "For reaching the upstream, TLS included."),
     text("proxy.response_timeout", TIMEOUT, "60s", "From the sent request to the head of the upstream's reply."),
     count("proxy.max_connections", 1, 1_000_000, 10_000, "Connections open at once; further ones wait to be accepted."),
@@ -103,12 +107,16 @@ pub(super) const KEYS: &[Key] = &[
     switch("proxy.health_paths", true, "Answer GET /healthz and GET /readyz on this port too."),
 
     text("ops.listen", Text, "127.0.0.1:9090", "Where health, metrics, status and the admin calls are: IP address and port."),
+    text("ops.tls_cert_file", Path, "", "PEM file of this listener's certificate, and its chain: then it speaks TLS only. Empty: plain HTTP."),
+    text("ops.tls_key_file", Path, "", "PEM file of the key of that certificate."),
     text("ops.token", Secret, "", "Bearer token of the admin calls; without one nothing can be changed."),
     text("ops.token_file", Path, "", "File that holds the token, instead of `token`."),
     list("ops.hosts", &[], "Further host names to answer to, without port; IP addresses and localhost always work."),
     list("ops.allowed_origins", &[], "Browser origins that may call (CORS); \"https://*.vercel.app\" matches one label."),
 
     text("webhooks.listen", Text, "", "Where SnapTrade's webhooks arrive, at /webhooks/snaptrade: IP address and port; empty: nowhere."),
+    text("webhooks.tls_cert_file", Path, "", "PEM file of this listener's certificate, and its chain: then it speaks TLS only. Empty: plain HTTP."),
+    text("webhooks.tls_key_file", Path, "", "PEM file of the key of that certificate."),
     text("webhooks.forward_url", Text, "", "Where each verified webhook is passed on to, unchanged; SnapTrade gets the answer from there."),
 
     text("log.format", OneOf(FORMATS), "auto", "text, json, or auto: text on a terminal, JSON otherwise."),

@@ -5,10 +5,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use rustls::pki_types::CertificateDer;
+
 use super::effective::Effective;
 use super::env;
 use super::fault::{Fault, Faults, Place};
 use super::file;
+use super::identity::{certificates, identity};
 use super::layers::Layers;
 use super::reader::Reader;
 use super::{Config, Files, Ops, dotenv, hooks, sections, strays, tenants};
@@ -56,6 +59,8 @@ pub fn load(sources: Sources) -> Result<Loaded, Faults> {
     let mut reader = Reader::new(&layers, &mut faults, &mut warnings, &mut files);
     let proxy = sections::proxy(&mut reader);
     let ops = sections::ops(&mut reader);
+    let ops_tls = identity(&mut reader, "ops.tls_cert_file", "ops.tls_key_file");
+    let ops = ops.zip(ops_tls.ok()).map(|(ops, tls)| Ops { tls, ..ops });
     let webhooks = hooks::webhooks(&mut reader);
     let log = sections::log(&mut reader);
     let registry = sections::registry(&mut reader);
@@ -104,7 +109,18 @@ pub fn ops_listen(sources: Sources) -> Result<SocketAddr, Faults> {
     alone(sources, |key| key == KEY, |reader| sections::listen(reader, KEY))
 }
 
-/// `[ops]`, by the same sources; with the faults of that alone, since who operates a sidecar need not have its keys.
+/// The certificate that the ops plane shows, and its chain, by the same sources; none where it speaks no TLS. With the faults
+/// of that alone: its key is not read.
+pub fn ops_certificates(sources: Sources) -> Result<Vec<CertificateDer<'static>>, Faults> {
+    const KEY: &str = "ops.tls_cert_file";
+    alone(
+        sources,
+        |key| key == KEY,
+        |reader| reader.parsed(KEY, certificates),
+    )
+}
+
+/// `[ops]` without TLS, by the same sources; with the faults of that alone, since who operates a sidecar need not have its keys.
 pub fn ops(sources: Sources) -> Result<Ops, Faults> {
     alone(sources, |key| key.starts_with("ops."), sections::ops)
 }

@@ -13,6 +13,7 @@ mod file;
 mod files;
 pub mod home;
 mod hooks;
+mod identity;
 mod keys;
 mod layers;
 mod load;
@@ -30,7 +31,8 @@ mod value;
 pub use effective::{Effective, reference};
 pub use fault::{Fault, Faults, Place};
 pub use files::{Files, Watch};
-pub use load::{Loaded, Sources, load, ops, ops_listen};
+pub use identity::Identity;
+pub use load::{Loaded, Sources, load, ops, ops_certificates, ops_listen};
 pub use span::parse_span;
 
 use std::net::SocketAddr;
@@ -65,6 +67,10 @@ pub struct Proxy {
     pub listen: SocketAddr,
     pub upstream: Upstream,
     pub upstream_ca: Option<CaFile>,
+    /// What the upstream is shown, if it asks.
+    pub upstream_identity: Option<Identity>,
+    /// What callers are shown, who then speak TLS.
+    pub tls: Option<Identity>,
     pub connect_timeout: Duration,
     /// Until the response head.
     pub response_timeout: Duration,
@@ -107,6 +113,7 @@ pub struct CaFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ops {
     pub listen: SocketAddr,
+    pub tls: Option<Identity>,
     pub token: Option<Token>,
     /// Lower case, without ports.
     pub hosts: Vec<String>,
@@ -118,6 +125,7 @@ pub struct Ops {
 pub struct Webhooks {
     /// `None`: off.
     pub listen: Option<SocketAddr>,
+    pub tls: Option<Identity>,
     /// `http` or `https`, without user information, like every URL here.
     pub forward_url: Option<Url>,
 }

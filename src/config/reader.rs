@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    fn note_if_exposed(&mut self, path: &Path, key: &str, secret: &str) {
+    pub(super) fn note_if_exposed(&mut self, path: &Path, key: &str, secret: &str) {
         if is_secret(key, secret) && is_readable_by_others(path) {
             let key = self.path(key);
             self.exposed.entry(path.to_owned()).or_default().push(key);

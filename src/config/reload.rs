@@ -166,11 +166,26 @@ pub fn change(old: &Config, mut new: Config, bindings: &Bindings) -> Change {
         "log.format" => log.format,
         "registry.url" => registry.home,
     );
+    // What speaks TLS goes on with another certificate, but not without one, nor does what speaks none begin to.
+    for (key, old, new) in [
+        ("proxy.tls_cert_file", &old.proxy.tls, &mut new.proxy.tls),
+        ("ops.tls_cert_file", &old.ops.tls, &mut new.ops.tls),
+        ("webhooks.tls_cert_file", &old.webhooks.tls, &mut new.webhooks.tls),
+    ] {
+        if old.is_some() != new.is_some() {
+            new.clone_from(old);
+            waiting.push(Waiting::key(key));
+        }
+    }
     // Checked against the addresses that were loaded with it, which may not be the ones in force.
     if hooks::leads_to_itself(&new) {
         kept!(old, new, waiting; "webhooks.forward_url" => webhooks.forward_url);
     }
     let keys = differing!(old, new;
+        "proxy.upstream_cert_file" => proxy.upstream_identity,
+        "proxy.tls_cert_file" => proxy.tls,
+        "ops.tls_cert_file" => ops.tls,
+        "webhooks.tls_cert_file" => webhooks.tls,
         "proxy.response_timeout" => proxy.response_timeout,
         "proxy.drain_delay" => proxy.drain_delay,
         "proxy.drain_timeout" => proxy.drain_timeout,

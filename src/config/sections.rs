@@ -15,6 +15,7 @@ use super::env::PORT;
 use super::fault::{Place, Problem};
 use super::file::read_bounded;
 use super::home::{Home, home};
+use super::identity::identity;
 use super::origin::OriginPattern;
 use super::reader::Reader;
 use super::{CaFile, Log, LogFormat, Ops, Proxy, Registry, Upstream};
@@ -28,6 +29,8 @@ pub(super) fn proxy(reader: &mut Reader<'_>) -> Option<Proxy> {
     let upstream = reader.parsed("proxy.upstream", upstream);
     reader.note_file("proxy.upstream_ca_file");
     let upstream_ca = reader.parsed("proxy.upstream_ca_file", ca_file);
+    let upstream_identity = identity(reader, "proxy.upstream_cert_file", "proxy.upstream_key_file");
+    let tls = identity(reader, "proxy.tls_cert_file", "proxy.tls_key_file");
     if let Some(upstream) = upstream.as_ref().filter(|upstream| is_exposed(upstream)) {
         reader.warn(format!(
             "{}: {upstream} is not encrypted; secrets and signatures can be read on the way",
@@ -47,9 +50,12 @@ pub(super) fn proxy(reader: &mut Reader<'_>) -> Option<Proxy> {
         listen: listen?,
         upstream: upstream?,
         upstream_ca: upstream_ca?,
+        upstream_identity: upstream_identity.ok()?,
+        tls: tls.ok()?,
     })
 }
 
+/// Without what the listener shows in TLS: whoever operates a sidecar need not have its key.
 pub(super) fn ops(reader: &mut Reader<'_>) -> Option<Ops> {
     let listen = listen(reader, "ops.listen");
     let token = reader
@@ -77,6 +83,7 @@ pub(super) fn ops(reader: &mut Reader<'_>) -> Option<Ops> {
     }
     Some(Ops {
         listen: listen?,
+        tls: None,
         token,
         hosts,
         allowed_origins,

@@ -15,11 +15,13 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Ends;
+use crate::tls::Acceptor;
 
 /// More wait in the kernel's queue until one of these ends.
 const CONNECTIONS_MAX: usize = 256;
@@ -30,7 +32,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers on `listener` until `stopping`, then finishes the calls that are on their way. Dropping the future ends
 /// those too, so whoever wants a bound puts a timeout around it.
-pub async fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Acceptor>,
+    router: Router,
+    stopping: CancellationToken,
+) {
     // Without its own address nobody is local, which errs on the safe side.
     let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let own = listener.local_addr().unwrap_or(unknown);
@@ -41,7 +48,7 @@ pub async fn serve(listener: TcpListener, router: Router, stopping: Cancellation
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, peer)) => {
                     let ends = Ends { peer, listener: own };
-                    connections.spawn(connection(stream, ends, router.clone(), stopping.clone()));
+                    connections.spawn(connection(stream, tls.clone(), ends, router.clone(), stopping.clone()));
                 }
                 Err(error) => not_accepted(own, &error).await,
             },
@@ -52,9 +59,28 @@ pub async fn serve(listener: TcpListener, router: Router, stopping: Cancellation
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, ends: Ends, router: Router, stopping: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    tls: Option<Acceptor>,
+    ends: Ends,
+    router: Router,
+    stopping: CancellationToken,
+) {
     // Only costs latency if it fails.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return answer(stream, ends, router, stopping).await;
+    };
+    let agreed = stopping.run_until_cancelled(tls.accept(stream, HEADER_TIMEOUT));
+    if let Some(Some(stream)) = agreed.await {
+        answer(stream, ends, router, stopping.clone()).await;
+    }
+}
+
+async fn answer<S>(stream: S, ends: Ends, router: Router, stopping: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ends);

@@ -246,7 +246,7 @@ fn a_tenant_is_named_in_the_query() {
 async fn started(ops: Ops) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stopping) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let served = tokio::spawn(serve(listener, router(ops), stopping.clone()));
+    let served = tokio::spawn(serve(listener, None, router(ops), stopping.clone()));
     (address, stopping, served)
 }
 

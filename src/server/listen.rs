@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::tls::Acceptor;
+
 /// Connections that the operating system keeps for each worker until it accepts them.
 const BACKLOG: i32 = 1024;
 
@@ -12,6 +14,7 @@ const BACKLOG: i32 = 1024;
 #[derive(Debug)]
 pub struct Listeners {
     pub(super) sockets: Vec<TcpListener>,
+    pub(super) tls: Option<Acceptor>,
     address: SocketAddr,
 }
 
@@ -29,7 +32,17 @@ impl Listeners {
         for _ in 1..workers {
             sockets.push(listener(address, true)?);
         }
-        Ok(Self { sockets, address })
+        Ok(Self {
+            sockets,
+            tls: None,
+            address,
+        })
+    }
+
+    /// With TLS, if there is any to be spoken.
+    #[must_use]
+    pub fn over(self, tls: Option<Acceptor>) -> Self {
+        Self { tls, ..self }
     }
 
     /// With the port that was chosen.

@@ -23,10 +23,14 @@ use super::connection::{End, serve};
 use super::stage::{Course, Stage};
 use super::{Limits, Listeners};
 use crate::telemetry::chain;
+use crate::tls::Acceptor;
 use crate::upstream::body::ReplyBody;
 
 /// Between attempts to accept while that fails, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// For agreeing on TLS with those who connected just before it was time to stop.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 
 /// The two steps of stopping.
 #[derive(Clone, Debug)]
@@ -66,6 +70,7 @@ struct Shared {
     stop: Stop,
     slots: Arc<Semaphore>,
     open: Arc<AtomicUsize>,
+    tls: Option<Acceptor>,
 }
 
 impl Listeners {
@@ -95,6 +100,7 @@ impl Listeners {
             },
             slots: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             open,
+            tls: self.tls,
         };
         let (alive, ended) = mpsc::channel(1);
         for (number, socket) in self.sockets.into_iter().enumerate() {
@@ -218,10 +224,41 @@ impl Shared {
         let _counted = Counted::new(&self.open);
         // Fails only for a caller who is gone already.
         let _ = stream.set_nodelay(true);
-        let (stream, end) = serve(stream, &self.limits, course, handler).await;
+        let (stream, end) = match &self.tls {
+            None => serve(stream, &self.limits, course, handler).await,
+            // In a box, so that a connection without TLS takes no room for it.
+            Some(tls) => match Box::pin(self.serve_tls(tls, stream, course, handler)).await {
+                Some(ended) => ended,
+                None => return,
+            },
+        };
         if end == End::Reset {
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
+    }
+
+    /// `None` if TLS was not agreed on. That has the time of a request's head, and a second once no more is taken on.
+    async fn serve_tls<H, F>(
+        &self,
+        tls: &Acceptor,
+        stream: TcpStream,
+        course: &Course,
+        handler: &H,
+    ) -> Option<(TcpStream, End)>
+    where
+        H: Fn(Request<Incoming>) -> F,
+        F: Future<Output = Response<ReplyBody>>,
+    {
+        let too_late = async {
+            self.stop.stopping.cancelled().await;
+            sleep(HANDSHAKE_GRACE).await;
+        };
+        let stream = tokio::select! {
+            stream = tls.accept(stream, self.limits.header_timeout) => stream?,
+            () = too_late => return None,
+        };
+        let (stream, end) = serve(stream, &self.limits, course, handler).await;
+        Some((stream.into_inner().0, end))
     }
 }
 

@@ -66,6 +66,8 @@ pub const UPSTREAM_ERRORS: [&str; 9] = [
 ];
 /// Of a reply that began and did not end.
 const CUT_SHORT: &str = "cut_short";
+/// The sidecar's own.
+pub const LISTENERS: [&str; 3] = ["proxy", "ops", "webhooks"];
 /// What becomes of a configuration that is loaded anew.
 pub const RELOAD_OUTCOMES: [&str; 3] = ["applied", "refused", "unchanged"];
 
@@ -117,6 +119,7 @@ pub struct Metrics {
     clock_skew: Family<labels::Process, Decimal>,
     activity_dropped: Counter,
     config_reloads: Family<labels::Outcome, Counter>,
+    tls_failures: Family<labels::Listener, Counter>,
     connections_open: Arc<AtomicUsize>,
 }
 
@@ -165,6 +168,7 @@ impl Metrics {
                 "Calls whose user was not noted as active",
             ),
             config_reloads: register(own, "config_reloads", "Configurations loaded anew"),
+            tls_failures: register(own, "tls_failures", "Connections on which TLS was not agreed on"),
             tenants: ArcSwap::default(),
             unknown: Place::of(UNKNOWN.into()),
             connections_open,
@@ -173,6 +177,9 @@ impl Metrics {
         metrics.set_tenants(tenants);
         for outcome in RELOAD_OUTCOMES {
             let _ = metrics.config_reloads.get_or_create(&labels::Outcome { outcome });
+        }
+        for listener in LISTENERS {
+            let _ = metrics.tls_failures(listener);
         }
         for kind in UPSTREAM_ERRORS {
             let _ = metrics.upstream_errors.get_or_create(&labels::Kind { kind });
@@ -193,6 +200,12 @@ impl Metrics {
 
     pub fn upstream_error(&self, kind: &'static str) {
         self.upstream_errors.get_or_create(&labels::Kind { kind }).inc();
+    }
+
+    /// Where the connections to one of [`LISTENERS`] are counted on which TLS was not agreed on.
+    pub fn tls_failures(&self, listener: &'static str) -> Counter {
+        self.tls_failures
+            .get_or_create_owned(&labels::Listener { listener })
     }
 
     /// Where replies are counted that began and did not end.

@@ -1,6 +1,6 @@
 //! The way to `SnapTrade`: what leaves here is what the caller sent, byte for byte where HTTP lets it.
 //!
-//! - [`tls`]: whom to trust.
+//! - [`tls`]: whom to trust, and what to show.
 //! - [`error`]: what can go wrong on the way, whose fault it is, and whether anything was sent; `remedy`: what to do then.
 //! - [`body`]: bodies that stream in both directions, each bounded in how long it may stand still.
 //! - `line`, `resolve`, `connect`, `wire`, `pool`: the bytes of a connection, names, new connections, one of HTTP/1.1, and

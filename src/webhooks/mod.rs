@@ -36,6 +36,7 @@ use crate::ops;
 use crate::registry::Registry;
 use crate::snaptrade::canonical::Canonical;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::Acceptor;
 use crate::types::Millis;
 use event::Event;
 use forward::Forward;
@@ -152,14 +153,14 @@ impl Webhooks {
     }
 
     /// Answers on `listener` until `stopping`, then finishes what it began.
-    pub async fn serve(self, listener: TcpListener, stopping: CancellationToken) {
+    pub async fn serve(self, listener: TcpListener, tls: Option<Acceptor>, stopping: CancellationToken) {
         let tasks = self.tasks.clone();
         let router = Router::new()
             .route(PATH, post(arrive))
             .fallback(unknown_path)
             .method_not_allowed_fallback(wrong_method)
             .with_state(Arc::new(self));
-        ops::serve(listener, router, stopping).await;
+        ops::serve(listener, tls, router, stopping).await;
         tasks.close();
         tasks.wait().await;
     }

@@ -35,7 +35,7 @@ pub(crate) struct Harness {
 pub(crate) struct Sidecar {
     pub(crate) proxy: SocketAddr,
     pub(crate) ops: SocketAddr,
-    webhooks: Option<SocketAddr>,
+    pub(crate) webhooks: Option<SocketAddr>,
     pub(crate) registry: Arc<Registry>,
     tenants: usize,
     stop: oneshot::Sender<()>,

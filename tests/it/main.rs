@@ -20,6 +20,7 @@ mod framing;
 mod harness;
 mod headers;
 mod limit_errors;
+mod listeners;
 mod logs;
 mod metrics;
 mod notices;

@@ -19,8 +19,9 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use snaptrade_sidecar::upstream::{outbound, tls};
 use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, TcpStream};
@@ -40,6 +41,7 @@ pub(crate) struct Seen {
 pub(crate) struct Secure {
     pub(crate) address: SocketAddr,
     ca: NamedTempFile,
+    client: [NamedTempFile; 2],
     seen: mpsc::Receiver<Seen>,
 }
 
@@ -59,7 +61,20 @@ struct Pieces(VecDeque<io::Result<Frame<Bytes>>>);
 impl Secure {
     /// `protocols` are those that it agrees to (ALPN), `simulator` is where calls to `SnapTrade` are passed on to.
     pub(crate) async fn start(protocols: &[&str], simulator: Option<String>) -> Self {
-        let (config, ca) = certified(protocols);
+        Self::serving(certified(protocols, false), simulator).await
+    }
+
+    /// The same, and lets in only who shows a certificate of its authority.
+    pub(crate) async fn demanding(protocols: &[&str], simulator: Option<String>) -> Self {
+        Self::serving(certified(protocols, true), simulator).await
+    }
+
+    async fn serving(certified: Certified, simulator: Option<String>) -> Self {
+        let Certified {
+            config,
+            ca,
+            client: files,
+        } = certified;
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind(ANY_PORT).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -75,7 +90,12 @@ impl Secure {
                 tokio::spawn(serve(stream, acceptor.clone(), answering.clone()));
             }
         });
-        Self { address, ca, seen }
+        Self {
+            address,
+            ca,
+            client: files,
+            seen,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -86,34 +106,65 @@ impl Secure {
         self.ca.path().to_str().unwrap()
     }
 
+    /// The files of a certificate that it lets in, and of its key.
+    pub(crate) fn client_files(&self) -> [&str; 2] {
+        [0, 1].map(|place| self.client[place].path().to_str().unwrap())
+    }
+
     pub(crate) async fn seen(&mut self) -> Seen {
         patiently(self.seen.recv()).await.unwrap()
     }
 }
 
-/// With a certificate of a new authority, whose own is in the file.
-fn certified(protocols: &[&str]) -> (ServerConfig, NamedTempFile) {
+struct Certified {
+    config: ServerConfig,
+    /// The authority's.
+    ca: NamedTempFile,
+    client: [NamedTempFile; 2],
+}
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+/// With certificates of a new authority.
+fn certified(protocols: &[&str], is_demanding: bool) -> Certified {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
     let certificate = params.signed_by(&key, &ca).unwrap();
-    let mut file = NamedTempFile::new().unwrap();
-    file.write_all(ca.pem().as_bytes()).unwrap();
+    let client_key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["sidecar".to_owned()]).unwrap();
+    let client = params.signed_by(&client_key, &ca).unwrap();
 
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.as_ref().der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
+        .unwrap();
+    let builder = if is_demanding {
+        builder.with_client_cert_verifier(verifier.build().unwrap())
+    } else {
+        builder.with_no_client_auth()
+    };
+    let mut config = builder
         .with_single_cert(
             vec![certificate.der().clone()],
             PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
         )
         .unwrap();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    (config, file)
+    Certified {
+        config,
+        ca: file(&ca.pem()),
+        client: [file(&client.pem()), file(&client_key.serialize_pem())],
+    }
 }
 
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, answering: Answering) {

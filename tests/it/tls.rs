@@ -181,28 +181,64 @@ async fn an_upstream_that_is_not_trusted_gets_nothing() {
 #[tokio::test]
 async fn registrations_make_room_behind_tls() {
     for (protocols, _) in PROTOCOLS {
-        let simulator = Simulator::start(options(), ANY_PORT.parse().unwrap())
-            .await
-            .unwrap();
-        for user in FIVE {
-            simulator.add_user(user);
-        }
-        let upstream = Secure::start(protocols, Some(simulator.url())).await;
-        let trust = [("proxy.upstream_ca_file", upstream.ca_file())];
-        let sidecar = Sidecar::before(&upstream.url(), &trust).await;
-        let registration = Registration::of("new");
-        let (target, signature) = registration.signed();
-        let http = outbound::client(tls::client_config(None).unwrap(), PATIENCE).unwrap();
-        let request = http
-            .post(format!("http://{}{target}", sidecar.proxy))
-            .header("signature", signature.unwrap())
-            .headers(registration.headers)
-            .body(registration.body);
-        let reply = patiently(request.send()).await.unwrap();
-        assert_eq!(reply.status(), 200);
-        assert_eq!(reply.headers()["snaptrade-sidecar-admission"], "evicted");
-        assert_eq!(reply.headers()["snaptrade-sidecar-evicted"], "a");
-        assert_eq!(simulator.users(), ["b", "c", "d", "e", "new"]);
-        assert_eq!(simulator.count(CallKind::Register), 1);
+        makes_room(async |simulator| Secure::start(protocols, Some(simulator)).await).await;
     }
+}
+
+#[tokio::test]
+async fn an_upstream_that_asks_for_a_certificate_gets_it() {
+    for (protocols, version) in [(&["h2"][..], Version::HTTP_2), (&["http/1.1"], Version::HTTP_11)] {
+        makes_room(async |simulator| Secure::demanding(protocols, Some(simulator)).await).await;
+
+        let mut upstream = Secure::demanding(protocols, None).await;
+        let address = upstream.url();
+        let settings = trusting(&upstream);
+        let sidecar = Sidecar::before(&address, &settings).await;
+        let mut caller = Peer::connect(sidecar.proxy).await;
+        caller.send("GET /a HTTP/1.1\r\n\r\n").await;
+        assert_eq!(&caller.message().await.body[..], b"hi");
+        assert_eq!(upstream.seen().await.head.version, version);
+
+        // Without one it lets nobody in.
+        let upstream = Secure::demanding(protocols, None).await;
+        let sidecar = Sidecar::before(&upstream.url(), &trusting(&upstream)[..1]).await;
+        let mut caller = Peer::connect(sidecar.proxy).await;
+        caller.send("POST /a HTTP/1.1\r\nContent-Length: 0\r\n\r\n").await;
+        assert_eq!(caller.message().await.verdict().0, "502");
+    }
+}
+
+fn trusting(upstream: &Secure) -> [(&str, &str); 3] {
+    let [cert, key] = upstream.client_files();
+    [
+        ("proxy.upstream_ca_file", upstream.ca_file()),
+        ("proxy.upstream_cert_file", cert),
+        ("proxy.upstream_key_file", key),
+    ]
+}
+
+/// Before an upstream that passes what it gets on to the simulator's URL.
+async fn makes_room(upstream: impl AsyncFn(String) -> Secure) {
+    let simulator = Simulator::start(options(), ANY_PORT.parse().unwrap())
+        .await
+        .unwrap();
+    for user in FIVE {
+        simulator.add_user(user);
+    }
+    let upstream = upstream(simulator.url()).await;
+    let sidecar = Sidecar::before(&upstream.url(), &trusting(&upstream)).await;
+    let registration = Registration::of("new");
+    let (target, signature) = registration.signed();
+    let http = outbound::client(tls::client_config(None).unwrap(), PATIENCE).unwrap();
+    let request = http
+        .post(format!("http://{}{target}", sidecar.proxy))
+        .header("signature", signature.unwrap())
+        .headers(registration.headers)
+        .body(registration.body);
+    let reply = patiently(request.send()).await.unwrap();
+    assert_eq!(reply.status(), 200);
+    assert_eq!(reply.headers()["snaptrade-sidecar-admission"], "evicted");
+    assert_eq!(reply.headers()["snaptrade-sidecar-evicted"], "a");
+    assert_eq!(simulator.users(), ["b", "c", "d", "e", "new"]);
+    assert_eq!(simulator.count(CallKind::Register), 1);
 }

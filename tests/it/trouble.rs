@@ -4,8 +4,10 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::version::TLS12;
+use rustls::{RootCertStore, ServerConfig};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -67,6 +69,29 @@ fn certified(name: &str, is_of_the_future: bool) -> (Upstream, NamedTempFile) {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        )
+        .unwrap();
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(certificate.pem().as_bytes()).unwrap();
+    (Upstream::Tls(TlsAcceptor::from(Arc::new(config))), file)
+}
+
+/// One that lets in nobody, by TLS 1.2, where that is said before a request is sent.
+fn exclusive() -> (Upstream, NamedTempFile) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS12])
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
         .with_single_cert(
             vec![certificate.der().clone()],
             PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
@@ -156,6 +181,10 @@ async fn what_keeps_from_trusting_is_told_apart() {
         let settings = if is_trusted { &trust[..] } else { &[] };
         check(&url, settings, tls(remedy)).await;
     }
+    let (upstream, file) = exclusive();
+    let url = format!("https://{}", somewhere(upstream).await);
+    let trust = [("proxy.upstream_ca_file", file.path().to_str().unwrap())];
+    check(&url, &trust, tls("proxy.upstream_cert_file")).await;
     let plain = somewhere(Upstream::Says(b"HTTP/1.1 400 Bad Request\r\n\r\n")).await;
     check(&format!("https://{plain}"), &[], tls("http://")).await;
     let closing = somewhere(Upstream::Says(b"")).await;
@@ -190,10 +219,15 @@ async fn what_is_wrong_with_a_reply_is_told_apart() {
 #[tokio::test]
 async fn a_reply_that_is_cut_short_is_counted() {
     let mut it = Between::start().await;
-    let mut caller = it
-        .replied("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+    let mut caller = it.sends("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut upstream = it.upstream.accept().await;
+    upstream.message().await;
+    upstream
+        .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
         .await;
     assert_eq!(caller.head().await.start, "HTTP/1.1 200 OK");
+    assert_eq!(caller.chunk().await, b"hi");
+    drop(upstream);
     caller.rest().await;
     let metrics = metrics_of(it.sidecar.ops).await;
     assert!(metrics.contains("snaptrade_sidecar_upstream_errors_total{kind=\"cut_short\"} 1"));

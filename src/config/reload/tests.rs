@@ -118,6 +118,7 @@ fn others(folder: &std::path::Path) -> BTreeMap<&'static str, (&'static str, Str
         ),
         same("tenants.*.limit_error.phrases", "no room left"),
     ]);
+    others.extend(other_identities(folder));
     for key in KEYS {
         use crate::config::value::Kind;
         let other = match key.kind {
@@ -130,6 +131,36 @@ fn others(folder: &std::path::Path) -> BTreeMap<&'static str, (&'static str, Str
         others.insert(key.path, (key.path, other));
     }
     others
+}
+
+const IDENTITIES: [(&str, &str); 4] = [
+    ("proxy.upstream_cert_file", "proxy.upstream_key_file"),
+    ("proxy.tls_cert_file", "proxy.tls_key_file"),
+    ("ops.tls_cert_file", "ops.tls_key_file"),
+    ("webhooks.tls_cert_file", "webhooks.tls_key_file"),
+];
+
+fn other_identities(folder: &std::path::Path) -> Vec<(&'static str, (&'static str, String))> {
+    let (cert, key) = identity(folder, "x");
+    let both = |(cert_key, key_key)| {
+        [
+            (cert_key, (cert_key, cert.clone())),
+            (key_key, (cert_key, key.clone())),
+        ]
+    };
+    IDENTITIES.into_iter().flat_map(both).collect()
+}
+
+/// The files of a new certificate and its key.
+fn identity(folder: &std::path::Path, name: &str) -> (String, String) {
+    let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let texts = [("pem", own.cert.pem()), ("key", own.signing_key.serialize_pem())];
+    let [cert, key] = texts.map(|(kind, text)| {
+        let path = folder.join(format!("{name}.{kind}"));
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    (cert, key)
 }
 
 #[test]
@@ -148,7 +179,14 @@ fn every_key_takes_effect_or_is_said_to_wait_for_a_restart() {
             .strip_suffix("_file")
             .filter(|twin| BASE.iter().any(|(key, _)| key == twin));
         let base: Vec<_> = BASE.into_iter().filter(|(key, _)| Some(*key) != twin).collect();
-        let change = reload(&old, config(&[&base[..], &[(&path, value)]].concat()));
+        // A certificate and its key come together.
+        let mate = IDENTITIES.iter().find_map(|(cert, key)| match &*path {
+            path if path == *cert => Some((*key, &*others[key].1)),
+            path if path == *key => Some((*cert, &*others[cert].1)),
+            _ => None,
+        });
+        let new: Vec<_> = mate.into_iter().chain([(&*path, &**value)]).collect();
+        let change = reload(&old, config(&[&base[..], &new].concat()));
         let in_tenant = change.tenants.iter().flat_map(|change| match &change.kind {
             Kind::Changed(keys) => keys.iter().map(|key| format!("tenants.t.{key}")).collect(),
             other => vec![format!("{other:?}")],
@@ -174,19 +212,53 @@ fn every_key_takes_effect_or_is_said_to_wait_for_a_restart() {
             "proxy.listen",
             "proxy.upstream",
             "proxy.upstream_ca_file",
+            "proxy.tls_cert_file",
+            "proxy.tls_key_file",
             "proxy.connect_timeout",
             "proxy.max_connections",
             "proxy.header_timeout",
             "proxy.body_idle_timeout",
             "proxy.worker_threads",
             "ops.listen",
+            "ops.tls_cert_file",
+            "ops.tls_key_file",
             "webhooks.listen",
+            "webhooks.tls_cert_file",
+            "webhooks.tls_key_file",
             "log.format",
             "registry.url",
             "registry.url_file",
             "tenants.*.client_id",
         ]
     );
+}
+
+#[test]
+fn another_certificate_takes_effect_and_none_at_all_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = ["old", "new"].map(|name| {
+        let (cert, key) = identity(folder.path(), name);
+        let both = |(cert_key, key_key)| [(cert_key, cert.clone()), (key_key, key.clone())];
+        let all: Vec<(&str, String)> = IDENTITIES.into_iter().flat_map(both).collect();
+        with(&all.iter().map(|(key, file)| (*key, &**file)).collect::<Vec<_>>())
+    });
+    let change = reload(&old, new.clone());
+    assert_eq!(change.keys, IDENTITIES.map(|(cert, _)| cert));
+    assert!(told(&change).is_empty());
+    assert_eq!(change.config, new);
+
+    let change = reload(&old, with(&[]));
+    assert_eq!(change.keys, ["proxy.upstream_cert_file"]);
+    let waiting: Vec<&str> = change.waiting.iter().map(|waiting| &*waiting.key).collect();
+    assert_eq!(
+        waiting,
+        [
+            "proxy.tls_cert_file",
+            "ops.tls_cert_file",
+            "webhooks.tls_cert_file"
+        ]
+    );
+    assert_eq!(change.config.proxy.tls, old.proxy.tls);
 }
 
 #[test]

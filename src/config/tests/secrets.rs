@@ -51,6 +51,36 @@ fn a_secret_that_others_can_read_is_warned_about() {
 }
 
 #[test]
+fn the_key_of_a_certificate_is_a_secret() {
+    let own = rcgen::generate_simple_self_signed(["sidecar".to_owned()]).unwrap();
+    let scene = Scene::minimal();
+    let cert = scene.write("cert", &own.cert.pem());
+    let key = scene.write("key", &own.signing_key.serialize_pem());
+    let paths = [&cert, &key].map(|path| path.to_str().unwrap().to_owned());
+    let scene = scene
+        .flag("proxy.tls_cert_file", &paths[0])
+        .flag("proxy.tls_key_file", &paths[1]);
+    for (mode, warnings) in [(0o600, 0), (0o644, 1)] {
+        set_mode(&key, mode);
+        let Loaded {
+            config,
+            warnings: said,
+            ..
+        } = scene.load();
+        assert_eq!(said.len(), warnings, "{said:?}");
+        assert!(
+            said.iter()
+                .all(|said| said.contains("holds a secret (proxy.tls_key_file)"))
+        );
+        let identity = config.proxy.tls.unwrap();
+        assert_eq!(
+            format!("{identity:?}"),
+            format!("Identity {{ cert_file: {:?}, .. }}", paths[0])
+        );
+    }
+}
+
+#[test]
 fn a_registrys_url_without_a_password_is_no_secret() {
     for url in ["memory:", "sqlite://x.db", "postgres://u@h/d"] {
         let scene = Scene::minimal().file(&format!("[registry]\nurl = \"{url}\""));

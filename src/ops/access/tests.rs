@@ -7,6 +7,7 @@ use crate::types::Token;
 fn config(token: Option<&str>) -> config::Ops {
     config::Ops {
         listen: "127.0.0.1:9090".parse().unwrap(),
+        tls: None,
         token: token.map(Token::new),
         hosts: vec!["sidecar.internal".to_owned()],
         allowed_origins: vec![OriginPattern::parse("https://*.vercel.app").unwrap()],

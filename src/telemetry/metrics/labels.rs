@@ -63,6 +63,11 @@ pub(super) struct Management {
     pub(super) outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Listener {
+    pub(super) listener: &'static str,
+}
+
 /// For what is measured once for the whole process, but not from the start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Process {}
