@@ -15,6 +15,9 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 /// The trailing time over which calls are counted (docs/snaptrade.md).
 pub const WINDOW: Duration = Duration::from_mins(1);
 
+/// Over a trailing time a short one frees a call or two, no more.
+const RESET_MIN: Duration = Duration::from_secs(10);
+
 /// What is told to wait for longer than anybody would is cut to this, so that no sum of times overflows.
 const WAIT_MAX: Duration = Duration::from_hours(24);
 
@@ -30,7 +33,7 @@ const LOOKS_PART: u64 = 10;
 pub struct Budget {
     /// Calls within [`WINDOW`].
     pub limit: u64,
-    /// Until calls are counted anew.
+    /// Until a good part of them is free again, at the least.
     pub reset: Duration,
 }
 
@@ -39,7 +42,9 @@ impl Budget {
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         Some(Self {
             limit: number(headers, &LIMIT)?,
-            reset: number(headers, &RESET).map_or(WINDOW, seconds).min(WINDOW),
+            reset: number(headers, &RESET)
+                .map_or(WINDOW, seconds)
+                .clamp(RESET_MIN, WINDOW),
         })
     }
 
@@ -153,6 +158,8 @@ mod tests {
         let budget = Budget::read(&told).unwrap();
         assert_eq!((budget.limit, budget.reset), (250, WINDOW));
         assert_eq!(remaining(&told), Some(249));
+        let soon = headers(&[("x-ratelimit-limit", "250"), ("x-ratelimit-reset", "1")]);
+        assert_eq!(Budget::read(&soon).unwrap().reset, RESET_MIN);
         assert_eq!(Budget::read(&headers(&[("x-ratelimit-remaining", "249")])), None);
     }
 }

@@ -156,7 +156,7 @@ async fn every_example_of_the_document_works() {
                 .unwrap_or_else(|| kind.as_object().unwrap().keys().next().unwrap())
         })
         .collect();
-    assert_eq!(kinds.len(), 10, "not every kind has an example: {kinds:?}");
+    assert_eq!(kinds.len(), 11, "not every kind has an example: {kinds:?}");
     assert_eq!(
         it.state().await["faults"],
         json!([]),
