@@ -18,6 +18,8 @@ pub enum Problem {
     UpstreamUnreachable,
     /// Nothing was sent: there was no trust, or no TLS.
     UpstreamTls,
+    /// Nothing was sent: it would have come back.
+    Loop,
     /// Nothing was sent.
     ConnectTimeout,
     /// The request may have taken effect.
@@ -46,6 +48,8 @@ pub enum Problem {
     TransferCoding,
     /// A request target that cannot be sent on.
     BadTarget,
+    /// More than one `Host`, or one that is none.
+    Host,
     /// The method CONNECT.
     Connect,
     /// An error of the sidecar's own.
@@ -57,6 +61,7 @@ impl From<&UpstreamError> for Problem {
         match error.kind() {
             Kind::Connect => Self::UpstreamUnreachable,
             Kind::Tls => Self::UpstreamTls,
+            Kind::Loop => Self::Loop,
             Kind::Timeout if error.sent() => Self::UpstreamTimeout,
             Kind::Timeout => Self::ConnectTimeout,
             Kind::BrokeOff => Self::UpstreamBrokeOff,
@@ -103,8 +108,9 @@ impl Problem {
             Self::CallerTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
-            Self::CallerBody | Self::BadTarget => StatusCode::BAD_REQUEST,
+            Self::CallerBody | Self::BadTarget | Self::Host => StatusCode::BAD_REQUEST,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -113,6 +119,7 @@ impl Problem {
         match self {
             Self::UpstreamUnreachable => "sidecar_upstream_unreachable",
             Self::UpstreamTls => "sidecar_upstream_tls",
+            Self::Loop => "sidecar_loop",
             Self::ConnectTimeout => "sidecar_connect_timeout",
             Self::UpstreamBrokeOff => "sidecar_upstream_broke_off",
             Self::UpstreamTimeout => "sidecar_upstream_timeout",
@@ -127,6 +134,7 @@ impl Problem {
             Self::ReplyTooLong => "sidecar_reply_too_long",
             Self::TransferCoding => "sidecar_transfer_coding",
             Self::BadTarget => "sidecar_bad_target",
+            Self::Host => "sidecar_bad_host",
             Self::Connect => "sidecar_connect_refused",
             Self::Internal => "sidecar_internal_error",
         }
@@ -152,6 +160,10 @@ impl Problem {
                 "The sidecar does not trust the certificate of its upstream, or the upstream does not speak TLS. The request \
                  was not sent. A private CA goes into the sidecar's proxy.upstream_ca_file, and an upstream without TLS is \
                  http://; the cause is in its log.",
+            ),
+            Self::Loop => Cow::Borrowed(
+                "The sidecar's proxy.upstream leads to the sidecar itself, so that the request would have gone round in \
+                 circles. It was not sent. Set proxy.upstream to SnapTrade's origin.",
             ),
             Self::ConnectTimeout => Cow::Borrowed(
                 "The sidecar could not connect to SnapTrade in time (proxy.connect_timeout). The request was not sent; it \
@@ -203,6 +215,10 @@ impl Problem {
             Self::BadTarget => Cow::Borrowed(
                 "The sidecar cannot send a request with this target on. Ask for a path, beginning with /.",
             ),
+            Self::Host => Cow::Borrowed(
+                "The request has more than one Host, or one that is no name or address with or without a port. It was not \
+                 sent; send it with one, such as that of the sidecar's URL.",
+            ),
             Self::Connect => Cow::Borrowed(
                 "The sidecar forwards requests to SnapTrade only and opens no tunnels. Set it as the base URL of the \
                  SnapTrade client, not as a proxy.",
@@ -240,9 +256,10 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Problem; 18] = [
+    const ALL: [Problem; 20] = [
         Problem::UpstreamUnreachable,
         Problem::UpstreamTls,
+        Problem::Loop,
         Problem::ConnectTimeout,
         Problem::UpstreamBrokeOff,
         Problem::UpstreamTimeout,
@@ -257,6 +274,7 @@ mod tests {
         Problem::ReplyTooLong,
         Problem::TransferCoding,
         Problem::BadTarget,
+        Problem::Host,
         Problem::Connect,
         Problem::Internal,
     ];

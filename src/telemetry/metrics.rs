@@ -103,6 +103,7 @@ pub struct Metrics {
     clock_skew: Family<labels::Process, Decimal>,
     activity_dropped: Counter,
     config_reloads: Family<labels::Outcome, Counter>,
+    ops_token_failures: Counter,
     connections_open: Arc<AtomicUsize>,
 }
 
@@ -151,6 +152,7 @@ impl Metrics {
                 "Calls whose user was not noted as active",
             ),
             config_reloads: register(own, "config_reloads", "Configurations loaded anew"),
+            ops_token_failures: register(own, "ops_token_failures", "Wrong tokens sent to the ops plane"),
             tenants: ArcSwap::default(),
             unknown: Place::of(UNKNOWN.into()),
             connections_open,
@@ -261,6 +263,11 @@ impl Metrics {
     /// Calls whose user could not be noted as active, since too many were.
     pub fn activity_dropped(&self, calls: u64) {
         self.activity_dropped.inc_by(calls);
+    }
+
+    /// Somebody sent the ops plane a wrong token.
+    pub fn ops_token_failure(&self) {
+        self.ops_token_failures.inc();
     }
 
     /// The number of open connections of the data plane; whoever opens and closes them counts here.

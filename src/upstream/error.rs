@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::own::Loop;
+
 type Cause = Box<dyn Error + Send + Sync>;
 
 /// Whose fault it is, as far as it can be told.
@@ -14,6 +16,8 @@ pub enum Kind {
     Connect,
     /// A connection, but no trust.
     Tls,
+    /// The upstream is the sidecar itself.
+    Loop,
     /// No connection, or no answer, in time.
     Timeout,
     /// The upstream closed or reset the connection before its reply was complete.
@@ -30,6 +34,7 @@ impl Kind {
         match self {
             Self::Connect => "connect",
             Self::Tls => "tls",
+            Self::Loop => "loop",
             Self::Timeout => "timeout",
             Self::BrokeOff => "broke_off",
             Self::Protocol => "protocol",
@@ -143,6 +148,7 @@ impl fmt::Display for UpstreamError {
         f.write_str(match self.kind {
             Kind::Connect => "could not connect to the upstream",
             Kind::Tls => "could not agree on TLS with the upstream",
+            Kind::Loop => "the upstream is this sidecar itself",
             Kind::Timeout => "the upstream took too long",
             Kind::BrokeOff => "the upstream broke off",
             Kind::Protocol => "the upstream's reply could not be understood",
@@ -174,6 +180,9 @@ fn connect_kind(error: &(dyn Error + 'static)) -> Kind {
     while let Some(error) = cause {
         if error.is::<rustls::Error>() {
             return Kind::Tls;
+        }
+        if error.is::<Loop>() {
+            return Kind::Loop;
         }
         let io = error.downcast_ref::<io::Error>();
         if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {

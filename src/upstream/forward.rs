@@ -16,6 +16,7 @@ use tracing::debug;
 use super::body::{Progress, ReplyBody, RequestBody, has_other_coding};
 use super::connect::{Connector, Multiplexed};
 use super::error::UpstreamError;
+use super::own::Own;
 use super::pool::{IDLE_MAX, IDLE_MAX_UNREPEATABLE, Pool, Way};
 use super::wire::{Unanswered, Wire, is_repeatable};
 use crate::config;
@@ -37,8 +38,8 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// `tls` comes from [`super::tls::client_config`], without application protocols.
-    pub fn new(proxy: &config::Proxy, tls: rustls::ClientConfig) -> Self {
+    /// `tls` comes from [`super::tls::client_config`], without application protocols. `own` are the sidecar's listeners.
+    pub fn new(proxy: &config::Proxy, tls: rustls::ClientConfig, own: Own) -> Self {
         let authority = proxy.upstream.authority.clone();
         let scheme = proxy.upstream.scheme.clone();
         let mut origin = http::uri::Parts::default();
@@ -49,7 +50,7 @@ impl Forwarder {
         let origin = Uri::from_parts(origin).unwrap_or_default();
         let host = HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static(""));
         Self {
-            pool: Pool::new(Connector::new(tls, origin, proxy.connect_timeout)),
+            pool: Pool::new(Connector::new(tls, origin, proxy.connect_timeout, own)),
             scheme,
             authority,
             host,

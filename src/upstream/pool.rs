@@ -154,6 +154,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::upstream::own::Own;
     use crate::upstream::tls;
 
     #[tokio::test]
@@ -163,7 +164,12 @@ mod tests {
             .parse()
             .unwrap();
         let tls = tls::client_config(None).unwrap();
-        let pool = Pool::new(Connector::new(tls, origin, Duration::from_secs(10)));
+        let pool = Pool::new(Connector::new(
+            tls,
+            origin,
+            Duration::from_secs(10),
+            Own::default(),
+        ));
         let now = Instant::now();
         let Way::Http1(wire) = pool.way(IDLE_MAX).await.unwrap() else {
             panic!("without TLS there is only HTTP/1.1");
