@@ -18,6 +18,7 @@ use snaptrade_sidecar::proxy::replies::Problem;
 use snaptrade_sidecar::server::{Limits, Listeners};
 use snaptrade_sidecar::upstream::body::RequestBody;
 use snaptrade_sidecar::upstream::forward::Forwarder;
+use snaptrade_sidecar::upstream::own::Own;
 use snaptrade_sidecar::upstream::tls;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +34,7 @@ fn main() {
     let tls = tls::client_config(config.upstream_ca.as_ref()).unwrap();
     let (limits, idle) = (Limits::from(&config), config.body_idle_timeout);
     let handler = move || {
-        let forwarder = Forwarder::new(&config, tls.clone(), Counter::default());
+        let forwarder = Forwarder::new(&config, tls.clone(), Own::default(), Counter::default());
         move |request: http::Request<hyper::body::Incoming>| {
             let forwarder = forwarder.clone();
             async move {

@@ -35,6 +35,7 @@ use crate::server::{Limits, Listeners};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::forward::Forwarder;
+use crate::upstream::own::Own;
 use crate::upstream::{outbound, tls};
 use crate::webhooks::Webhooks;
 use reload::{Reloader, Reloading};
@@ -54,6 +55,7 @@ pub struct App {
     ops: TcpListener,
     ops_addr: SocketAddr,
     webhooks: Option<(TcpListener, SocketAddr, Webhooks)>,
+    own: Own,
     /// Towards the upstream.
     tls: rustls::ClientConfig,
     shown: Shown,
@@ -128,6 +130,9 @@ impl App {
             Some(addr) => Some(bind("webhooks.listen", addr).await?),
             None => None,
         };
+        let hooks_addr = hooks.as_ref().map(|(_, addr)| ("webhooks.listen", *addr));
+        let own = [("proxy.listen", listeners.local_addr()), ("ops.listen", ops_addr)];
+        let own = Own::new(own.into_iter().chain(hooks_addr));
         let shown = Shown::new(&config);
         let tls = tls::client_config(config.proxy.upstream_ca.as_ref()).map_err(BuildError::Tls)?;
         let http = outbound::client(tls.clone(), config.proxy.connect_timeout).map_err(BuildError::Client)?;
@@ -149,7 +154,7 @@ impl App {
         let notices = Notices::new(&config.tenants, means, Schedule::default());
         let teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics));
         let means = Means {
-            forwarder: Forwarder::new(&config.proxy, tls.clone(), metrics.cut_short()),
+            forwarder: Forwarder::new(&config.proxy, tls.clone(), own.clone(), metrics.cut_short()),
             metrics: Arc::clone(&metrics),
             registry: Arc::clone(&registry),
             tally: teller.tally(),
@@ -177,6 +182,7 @@ impl App {
             ops,
             ops_addr,
             webhooks,
+            own,
             tls,
             shown,
             means,
@@ -316,9 +322,9 @@ impl App {
         let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.metrics));
         let cut_short = metrics.cut_short();
         let shared = Shared::new(self.live.clone(), health, metrics, self.teller.tally());
-        let (shared, tls) = (Arc::new(shared), self.tls.clone());
+        let (shared, tls, own) = (Arc::new(shared), self.tls.clone(), self.own.clone());
         move || {
-            let forwarder = Forwarder::new(&config, tls.clone(), cut_short.clone());
+            let forwarder = Forwarder::new(&config, tls.clone(), own.clone(), cut_short.clone());
             Proxy::new(Arc::clone(&shared), &forwarder)
         }
     }

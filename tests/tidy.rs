@@ -189,7 +189,13 @@ fn what_decides_has_no_clock_no_io_and_no_chance() {
 #[test]
 fn the_documents_are_there() {
     let is_there = |path: &&str| fs::metadata(root().join(path)).is_ok_and(|metadata| metadata.len() > 0);
-    let documents = ["ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "README.md"];
+    let documents = [
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "README.md",
+        "SECURITY.md",
+    ];
     let missing: Vec<&str> = documents.into_iter().filter(|path| !is_there(path)).collect();
     assert!(
         missing.is_empty(),
@@ -201,6 +207,20 @@ fn the_documents_are_there() {
 #[test]
 fn links_between_documents_lead_somewhere() {
     check(File::is_markdown, |file| documents::broken_links(file, root()));
+}
+
+#[test]
+fn the_tests_that_documents_name_are_there() {
+    let all = files();
+    let is_there = |name: &str| {
+        let wanted = format!("fn {name}(");
+        all.iter()
+            .any(|file| file.is_rust() && file.text.contains(&wanted))
+    };
+    check(
+        |file| file.path == "SECURITY.md" || file.path == "docs/http.md",
+        |file| documents::named_tests(file, is_there),
+    );
 }
 
 #[test]

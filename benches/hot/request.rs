@@ -22,6 +22,7 @@ use snaptrade_sidecar::server::{Limits, Listeners};
 use snaptrade_sidecar::telemetry::health::Health;
 use snaptrade_sidecar::telemetry::metrics::Metrics;
 use snaptrade_sidecar::upstream::forward::Forwarder;
+use snaptrade_sidecar::upstream::own::Own;
 use snaptrade_sidecar::upstream::{outbound, tls};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -106,7 +107,7 @@ fn config(upstream: SocketAddr, tenants: usize) -> Config {
 fn proxy(config: Config, metrics: &Arc<Metrics>) -> (Arc<Shared>, Forwarder) {
     let tls = tls::client_config(None).unwrap();
     let registry = Arc::new(Registry::memory());
-    let forwarder = Forwarder::new(&config.proxy, tls.clone(), metrics.cut_short());
+    let forwarder = Forwarder::new(&config.proxy, tls.clone(), Own::default(), metrics.cut_short());
     let http = outbound::client(tls, config.proxy.connect_timeout).unwrap();
     let means = notices::Means {
         http,

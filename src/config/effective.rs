@@ -50,6 +50,8 @@ impl Effective {
             }
             let value = match &setting.value {
                 Value::Secret(url) if key.path == REGISTRY => registry(url),
+                // Its query may be what an application knows its callers by.
+                Value::Text(url) if key.path.ends_with("_url") => quoted(&without_query(url)),
                 value => toml(value, &setting.place),
             };
             let line = format!("{} = {value}", leaf(key));
@@ -126,6 +128,13 @@ fn registry(url: &str) -> String {
         // Empty, it is unset.
         Err(_) if url.is_empty() => quoted(url),
         Err(_) => quoted("[redacted]"),
+    }
+}
+
+fn without_query(url: &str) -> String {
+    match url.split_once('?') {
+        Some((url, _)) => format!("{url}?[redacted]"),
+        None => url.to_owned(),
     }
 }
 

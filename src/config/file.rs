@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
 
 use super::env::DEFAULT_TENANT;
 use super::fault::{Fault, Place, Problem};
@@ -37,12 +38,13 @@ pub(super) fn read(path: &Path, faults: &mut Vec<Fault>) -> Option<Layer> {
 }
 
 /// Reads a small text file.
-pub(super) fn read_bounded(path: &Path) -> std::io::Result<String> {
+pub(super) fn read_bounded(path: &Path) -> std::io::Result<Zeroizing<String>> {
     use std::io::Read;
-    let mut text = String::new();
-    std::fs::File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)?;
+    let file = std::fs::File::open(path)?;
+    // With room for all of it and the look that finds its end: a text that has to grow leaves copies behind.
+    let length = file.metadata()?.len().min(FILE_BYTES_MAX);
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(length).unwrap_or(0) + 64));
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(std::io::Error::other("it is larger than 1 MiB"));
     }

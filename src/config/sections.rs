@@ -1,5 +1,6 @@
 //! The sections that are not a tenant's, validated.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -23,6 +24,8 @@ use crate::types::Token;
 
 /// Shorter, a bearer token can be found by trying.
 const TOKEN_CHARS_MIN: usize = 16;
+/// With fewer different characters it is one of them, or a word, over and over; a random one hardly ever has so few.
+const TOKEN_CHARS_DIFFERENT_MIN: usize = 8;
 
 pub(super) fn proxy(reader: &mut Reader<'_>) -> Option<Proxy> {
     let listen = listen(reader, "proxy.listen");
@@ -62,9 +65,15 @@ pub(super) fn ops(reader: &mut Reader<'_>) -> Option<Ops> {
         .secret("ops.token", "ops.token_file")
         .and_then(|(token, place)| {
             if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                let different = token.bytes().collect::<BTreeSet<u8>>().len();
                 if token.len() < TOKEN_CHARS_MIN {
                     reader.warn(format!(
                         "ops.token ({place}): is shorter than {TOKEN_CHARS_MIN} characters and can be guessed"
+                    ));
+                } else if different < TOKEN_CHARS_DIFFERENT_MIN {
+                    reader.warn(format!(
+                        "ops.token ({place}): has only {different} different characters and can be guessed; make a random \
+                         one, such as by openssl rand -hex 32"
                     ));
                 }
                 return Some(Token::new(token));

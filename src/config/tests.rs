@@ -296,6 +296,12 @@ fn what_is_hardly_meant_is_warned_about() {
             "open-sesame",
             "ops.token (command line): is shorter than 16 characters and can be guessed",
         ),
+        (
+            "ops.token",
+            "changemechangeme",
+            "ops.token (command line): has only 7 different characters and can be guessed; make a random one, such as \
+             by openssl rand -hex 32",
+        ),
     ] {
         assert_eq!(Scene::minimal().flag(key, value).warnings(), [said]);
     }

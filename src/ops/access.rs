@@ -15,9 +15,11 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::Authority;
 use http::{Method, StatusCode};
 use subtle::ConstantTimeEq;
+use tokio::time::{Instant, sleep};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::Ops;
+use super::attempts::Attempts;
 use super::problem::Problem;
 use crate::config;
 use crate::guard::Live;
@@ -120,14 +122,57 @@ fn unauthorized(code: &'static str, detail: &str, challenge: &'static str) -> Pr
         .with(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
 
+/// What stands before every call.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    ops: Arc<Ops>,
+    attempts: Arc<Attempts>,
+}
+
+impl Gate {
+    pub(super) fn new(ops: Arc<Ops>) -> Self {
+        Self {
+            ops,
+            attempts: Arc::default(),
+        }
+    }
+
+    /// How long the answer has to wait, after wrong tokens. Where no token matters, not at all.
+    fn wait(&self, standing: Standing, request: &Request) -> Duration {
+        let is_tried = matches!(standing, Standing::Token | Standing::TokenWrong);
+        if !is_tried || BY_ANY_NAME.contains(&request.uri().path()) {
+            return Duration::ZERO;
+        }
+        let now = Instant::now();
+        let wait = self.attempts.wait(now);
+        if standing == Standing::TokenWrong {
+            self.ops.metrics.ops_token_failure();
+            if let Some(count) = self.attempts.wrong(now) {
+                let peer = request.extensions().get::<Ends>().map(|ends| ends.peer.ip());
+                tracing::warn!(
+                    peer = peer.map(tracing::field::display),
+                    count,
+                    "a request to the ops plane came with a wrong token (count: since this was last said); if it is nobody's \
+                     mistake, see to it that only those reach ops.listen who should"
+                );
+            }
+        }
+        wait
+    }
+}
+
 /// Stands before every call: checks `Host` and `Origin`, and settles the request's [`Standing`].
-pub(super) async fn gate(State(ops): State<Arc<Ops>>, mut request: Request, next: Next) -> Response {
-    let in_force = ops.live.load();
+pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let in_force = gate.ops.live.load();
     let config = &in_force.config.ops;
     let mut response = match check(config, &request) {
         Ok(()) => {
             let ends = request.extensions().get::<Ends>();
             let standing = Standing::of(config, request.headers(), ends);
+            let wait = gate.wait(standing, &request);
+            if !wait.is_zero() {
+                sleep(wait).await;
+            }
             request.extensions_mut().insert(standing);
             next.run(request).await
         }

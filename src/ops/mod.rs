@@ -2,6 +2,7 @@
 //! of it is needed for the data plane to work.
 //!
 //! - `access`: who may ask, from where, and by which name.
+//! - `attempts`: what wrong tokens cost.
 //! - `problem`: the ops plane's own errors.
 //! - `probes`: health, readiness, metrics, and the summary.
 //! - `status`: how full a key is.
@@ -13,6 +14,7 @@
 
 mod access;
 pub(crate) mod answers;
+mod attempts;
 mod hand;
 mod people;
 mod probes;
@@ -69,6 +71,7 @@ const CALLS: [(&str, &str); 15] = [
 /// The ops plane as a service. Connections must carry their [`serve`]d addresses, or nobody counts as local.
 pub fn router(ops: Ops) -> Router {
     let ops = Arc::new(ops);
+    let gate = access::Gate::new(Arc::clone(&ops));
     Router::new()
         .route("/", get(probes::summary))
         .route("/healthz", get(probes::live))
@@ -92,7 +95,7 @@ pub fn router(ops: Ops) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(access::cors(ops.live.clone()))
         // Outermost, so that nothing, preflights and unknown paths included, is answered without it.
-        .layer(middleware::from_fn_with_state(ops.clone(), access::gate))
+        .layer(middleware::from_fn_with_state(gate, access::gate))
         .with_state(ops)
 }
 

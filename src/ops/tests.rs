@@ -115,6 +115,45 @@ async fn the_summary_says_what_is_running() {
     assert_eq!(body["problems"], serde_json::json!([]));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_wrong_token_makes_the_next_ones_wait_and_locks_nobody_out() {
+    const PATH: &str = "/api/tenants/default/users";
+    let router = TowerToHyperService::new(router(ops(Some("right"))));
+    let answered = async |token: &str, path: &str| {
+        let request = Request::builder()
+            .uri(path)
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {token}"));
+        let began = tokio::time::Instant::now();
+        let request = request.body(Body::empty()).unwrap();
+        let status = router.call(request).await.unwrap().status().as_u16();
+        (status, began.elapsed())
+    };
+    assert_eq!(answered("wrong", PATH).await, (401, Duration::ZERO));
+    let (_, second) = answered("wrong", PATH).await;
+    let (_, third) = answered("wrong", PATH).await;
+    assert!(Duration::ZERO < second && second < third, "{second:?} {third:?}");
+    for _ in 0..20 {
+        answered("wrong", PATH).await;
+    }
+    // The right one waits as long as a wrong one would, or its speed would tell it; and it is let in.
+    let (status, took) = answered("right", PATH).await;
+    assert_eq!(status, 404);
+    assert!(third < took && took < Duration::from_secs(3), "{took:?}");
+    // Probes and scrapers wait for nobody.
+    for path in ["/healthz", "/metrics"] {
+        assert_eq!(answered("wrong", path).await, (200, Duration::ZERO), "{path}");
+    }
+    let request = Request::builder().uri("/metrics").body(Body::empty()).unwrap();
+    let metrics = text(router.call(request).await.unwrap()).await;
+    assert!(
+        metrics.contains("\nsnaptrade_sidecar_ops_token_failures_total 23\n"),
+        "{metrics}"
+    );
+    tokio::time::advance(Duration::from_mins(1)).await;
+    assert_eq!(answered("right", PATH).await, (404, Duration::ZERO));
+}
+
 #[tokio::test]
 async fn an_unknown_path_lists_the_known_ones() {
     let response = call(ops(None), "GET", "/snapTrade/listUsers", &[]).await;

@@ -67,6 +67,41 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a request's `Host` leaves no doubt (RFC 9112, section 3.2): one at most, and that a name or address, with or without
+/// a port. It is replaced all the same; but whoever reads two, or one that is none, in another way than this proxy does, must
+/// not be given the chance. Without any there is nothing to be read in two ways.
+pub fn has_clear_host(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let is_clear = hosts.next().is_none_or(|host| is_host(host.as_bytes()));
+    is_clear && hosts.next().is_none()
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110, section 7.2), where a name may be empty.
+fn is_host(host: &[u8]) -> bool {
+    let (is_name, port) = if let Some(literal) = host.strip_prefix(b"[") {
+        let end = literal.iter().position(|byte| *byte == b']');
+        let (address, after) = literal.split_at(end.unwrap_or(literal.len()));
+        let is_address = address
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b":.-_~".contains(byte));
+        (is_address && !address.is_empty(), after.strip_prefix(b"]"))
+    } else {
+        let end = host.iter().position(|byte| *byte == b':');
+        let (name, after) = host.split_at(end.unwrap_or(host.len()));
+        let is_name = name
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_~%!$&'()*+,;=".contains(byte));
+        (is_name, Some(after))
+    };
+    is_name
+        && port.is_some_and(|port| {
+            port.is_empty()
+                || port
+                    .strip_prefix(b":")
+                    .is_some_and(|port| port.iter().all(u8::is_ascii_digit))
+        })
+}
+
 fn accepts_trailers(headers: &HeaderMap) -> bool {
     headers
         .get_all(TE)
@@ -176,6 +211,36 @@ mod tests {
             ("trailer", b"t"),
         ]);
         assert_eq!(kept.len(), 5);
+    }
+
+    #[test]
+    fn one_host_is_clear_and_two_or_half_a_one_are_not() {
+        for host in [
+            "",
+            "a",
+            "a.b-c_d",
+            "a:80",
+            "a:",
+            "[::1]",
+            "[::1]:8080",
+            "127.0.0.1:1",
+            "%41",
+            "a,b",
+        ] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "a b", "a/b", "u@a", "a:x", "a:80:80", "a, b", "[::1", "[::1]x", "[]", "[a b]", "http://a",
+            "a?b", "a#b", "a\\b", "a\tb", "\u{e9}",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+        let mut headers = HeaderMap::new();
+        assert!(has_clear_host(&headers));
+        headers.append(HOST, HeaderValue::from_static("a"));
+        assert!(has_clear_host(&headers));
+        headers.append(HOST, HeaderValue::from_static("a"));
+        assert!(!has_clear_host(&headers));
     }
 
     #[test]

@@ -177,6 +177,9 @@ impl Proxy {
         if request.method() == Method::CONNECT {
             return Some(Problem::Connect.reply());
         }
+        if !headers::has_clear_host(request.headers()) {
+            return Some(Problem::Host.reply());
+        }
         if has_other_coding(request.headers()) {
             return Some(Problem::TransferCoding.reply());
         }
@@ -184,6 +187,8 @@ impl Proxy {
         let verdict = match request.uri().path() {
             "/healthz" if probe => self.shared.health.live(),
             "/readyz" if probe => self.shared.health.ready(),
+            // It means the server as a whole, of which only OPTIONS can be asked (RFC 9112, section 3.2.4).
+            "*" if *request.method() != Method::OPTIONS => return Some(Problem::BadTarget.reply()),
             _ => return None,
         };
         Some(replies::verdict(&verdict))

@@ -36,13 +36,23 @@ pub(super) fn reply(admitted: Admitted) -> Response<ReplyBody> {
         .reason
         .map(|reason| format!("; reason={}", reason.token()))
         .unwrap_or_default();
-    set(
-        &mut reply,
-        ADMISSION,
-        &format!("{word}{retried}{replayed}{reason}"),
-    );
+    if word != "forwarded" || !is_told(&reply) {
+        set(
+            &mut reply,
+            ADMISSION,
+            &format!("{word}{retried}{replayed}{reason}"),
+        );
+    }
     if !admitted.evicted.is_empty() {
-        set(&mut reply, EVICTED, &encoded(&admitted.evicted));
+        // Another sidecar on the way to SnapTrade may have evicted somebody too.
+        let before = reply.headers_mut().remove(EVICTED);
+        let before = before.as_ref().and_then(|value| value.to_str().ok());
+        let all: Vec<String> = before
+            .map(str::to_owned)
+            .into_iter()
+            .chain([encoded(&admitted.evicted)])
+            .collect();
+        set(&mut reply, EVICTED, &all.join(", "));
     }
     if let Some(user) = &admitted.unsettled {
         set(&mut reply, UNSETTLED, &query::encode(user.as_str()));
@@ -52,8 +62,16 @@ pub(super) fn reply(admitted: Admitted) -> Response<ReplyBody> {
 
 /// Marks the reply to a registration that was forwarded as it came.
 pub(super) fn unmanaged(mut reply: Response<ReplyBody>, reason: &str) -> Response<ReplyBody> {
-    set(&mut reply, ADMISSION, &format!("unmanaged; reason={reason}"));
+    if !is_told(&reply) {
+        set(&mut reply, ADMISSION, &format!("unmanaged; reason={reason}"));
+    }
     reply
+}
+
+/// Whether another sidecar, on the way to `SnapTrade`, says what became of the registration. That this one made no room is then
+/// nothing that the application has to know.
+fn is_told(reply: &Response<ReplyBody>) -> bool {
+    reply.headers().contains_key(ADMISSION)
 }
 
 fn encoded(users: &[UserId]) -> String {

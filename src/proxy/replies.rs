@@ -20,6 +20,8 @@ pub enum Problem {
     UpstreamUnreachable,
     /// Nothing was acted upon: there was no trust, or no TLS.
     UpstreamTls,
+    /// Nothing was sent: it would have come back.
+    Loop,
     /// Nothing was sent.
     ConnectTimeout,
     /// The request may have taken effect.
@@ -48,6 +50,8 @@ pub enum Problem {
     TransferCoding,
     /// A request target that cannot be sent on.
     BadTarget,
+    /// More than one `Host`, or one that is none.
+    Host,
     /// The method CONNECT.
     Connect,
     /// An error of the sidecar's own.
@@ -60,6 +64,7 @@ impl From<&UpstreamError> for Problem {
             Kind::Dns => Self::UpstreamUnresolved,
             Kind::Connect => Self::UpstreamUnreachable,
             Kind::Tls => Self::UpstreamTls,
+            Kind::Loop => Self::Loop,
             Kind::Timeout if error.sent() => Self::UpstreamTimeout,
             Kind::Timeout => Self::ConnectTimeout,
             Kind::BrokeOff => Self::UpstreamBrokeOff,
@@ -107,8 +112,9 @@ impl Problem {
             Self::CallerTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
-            Self::CallerBody | Self::BadTarget => StatusCode::BAD_REQUEST,
+            Self::CallerBody | Self::BadTarget | Self::Host => StatusCode::BAD_REQUEST,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -118,6 +124,7 @@ impl Problem {
             Self::UpstreamUnresolved => "sidecar_upstream_unresolved",
             Self::UpstreamUnreachable => "sidecar_upstream_unreachable",
             Self::UpstreamTls => "sidecar_upstream_tls",
+            Self::Loop => "sidecar_loop",
             Self::ConnectTimeout => "sidecar_connect_timeout",
             Self::UpstreamBrokeOff => "sidecar_upstream_broke_off",
             Self::UpstreamTimeout => "sidecar_upstream_timeout",
@@ -132,6 +139,7 @@ impl Problem {
             Self::ReplyTooLong => "sidecar_reply_too_long",
             Self::TransferCoding => "sidecar_transfer_coding",
             Self::BadTarget => "sidecar_bad_target",
+            Self::Host => "sidecar_bad_host",
             Self::Connect => "sidecar_connect_refused",
             Self::Internal => "sidecar_internal_error",
         }
@@ -161,6 +169,10 @@ impl Problem {
                 "The sidecar and its upstream could not agree on TLS: one does not trust the other's certificate, or the \
                  upstream does not speak TLS. The request had no effect. A private CA goes into the sidecar's proxy.upstream_ca_file, and an upstream without TLS is \
                  http://; the cause is in its log.",
+            ),
+            Self::Loop => Cow::Borrowed(
+                "The sidecar's proxy.upstream leads to the sidecar itself, so that the request would have gone round in \
+                 circles. It was not sent. Set proxy.upstream to SnapTrade's origin.",
             ),
             Self::ConnectTimeout => Cow::Borrowed(
                 "The sidecar could not connect to SnapTrade in time (proxy.connect_timeout). The request was not sent; it \
@@ -212,6 +224,10 @@ impl Problem {
             Self::BadTarget => Cow::Borrowed(
                 "The sidecar cannot send a request with this target on. Ask for a path, beginning with /.",
             ),
+            Self::Host => Cow::Borrowed(
+                "The request has more than one Host, or one that is no name or address with or without a port. It was not \
+                 sent; send it with one, such as that of the sidecar's URL.",
+            ),
             Self::Connect => Cow::Borrowed(
                 "The sidecar forwards requests to SnapTrade only and opens no tunnels. Set it as the base URL of the \
                  SnapTrade client, not as a proxy.",
@@ -249,10 +265,11 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Problem; 19] = [
+    const ALL: [Problem; 21] = [
         Problem::UpstreamUnresolved,
         Problem::UpstreamUnreachable,
         Problem::UpstreamTls,
+        Problem::Loop,
         Problem::ConnectTimeout,
         Problem::UpstreamBrokeOff,
         Problem::UpstreamTimeout,
@@ -267,6 +284,7 @@ mod tests {
         Problem::ReplyTooLong,
         Problem::TransferCoding,
         Problem::BadTarget,
+        Problem::Host,
         Problem::Connect,
         Problem::Internal,
     ];

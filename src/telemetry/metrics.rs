@@ -120,6 +120,7 @@ pub struct Metrics {
     activity_dropped: Counter,
     config_reloads: Family<labels::Outcome, Counter>,
     tls_failures: Family<labels::Listener, Counter>,
+    ops_token_failures: Counter,
     connections_open: Arc<AtomicUsize>,
 }
 
@@ -169,6 +170,7 @@ impl Metrics {
             ),
             config_reloads: register(own, "config_reloads", "Configurations loaded anew"),
             tls_failures: register(own, "tls_failures", "Connections on which TLS was not agreed on"),
+            ops_token_failures: register(own, "ops_token_failures", "Wrong tokens sent to the ops plane"),
             tenants: ArcSwap::default(),
             unknown: Place::of(UNKNOWN.into()),
             connections_open,
@@ -293,6 +295,11 @@ impl Metrics {
     /// Calls whose user could not be noted as active, since too many were.
     pub fn activity_dropped(&self, calls: u64) {
         self.activity_dropped.inc_by(calls);
+    }
+
+    /// Somebody sent the ops plane a wrong token.
+    pub fn ops_token_failure(&self) {
+        self.ops_token_failures.inc();
     }
 
     /// The number of open connections of the data plane; whoever opens and closes them counts here.

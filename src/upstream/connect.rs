@@ -15,6 +15,7 @@ use tracing::debug;
 use super::body::RequestBody;
 use super::error::UpstreamError;
 use super::line::Line;
+use super::own::{Guarded, Own};
 use super::resolve::Resolver;
 use super::wire::Wire;
 use crate::telemetry::chain;
@@ -40,14 +41,14 @@ pub(super) enum Connected {
 
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
-    https: HttpsConnector<HttpConnector<Resolver>>,
+    https: HttpsConnector<Guarded>,
     origin: Uri,
     pub(super) timeout: Duration,
 }
 
 impl Connector {
     /// `timeout` is for all of a connection: name, TCP, TLS.
-    pub(super) fn new(tls: rustls::ClientConfig, origin: Uri, timeout: Duration) -> Self {
+    pub(super) fn new(tls: rustls::ClientConfig, origin: Uri, timeout: Duration, own: Own) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Resolver::new());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -61,7 +62,7 @@ impl Connector {
             .https_or_http()
             .enable_http1()
             .enable_http2()
-            .wrap_connector(tcp);
+            .wrap_connector(Guarded::new(tcp, own));
         Self {
             https,
             origin,

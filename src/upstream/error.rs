@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use super::own::Loop;
 use super::remedy;
 use super::resolve::Unresolved;
 
@@ -19,6 +20,8 @@ pub enum Kind {
     Connect,
     /// A connection, but no trust, or no TLS.
     Tls,
+    /// The upstream is the sidecar itself.
+    Loop,
     /// No connection, or no answer, in time.
     Timeout,
     /// The upstream closed or reset the connection before its reply was complete.
@@ -35,6 +38,7 @@ impl Kind {
             Self::Dns => "dns",
             Self::Connect => "connect",
             Self::Tls => "tls",
+            Self::Loop => "loop",
             Self::Timeout => "timeout",
             Self::BrokeOff => "broke_off",
             Self::Protocol => "protocol",
@@ -160,6 +164,7 @@ impl fmt::Display for UpstreamError {
             Kind::Dns => "could not find the upstream",
             Kind::Connect => "could not connect to the upstream",
             Kind::Tls => "could not agree on TLS with the upstream",
+            Kind::Loop => "the upstream is this sidecar itself",
             Kind::Timeout => "the upstream took too long",
             Kind::BrokeOff => "the upstream broke off",
             Kind::Protocol => "the upstream's reply could not be understood",
@@ -192,6 +197,9 @@ fn connect_kind(error: &(dyn Error + 'static)) -> Kind {
     }
     if find::<rustls::Error>(error).is_some() {
         return Kind::Tls;
+    }
+    if find::<Loop>(error).is_some() {
+        return Kind::Loop;
     }
     let kinds = || causes(error).filter_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()));
     if kinds().any(|kind| kind == io::ErrorKind::TimedOut) {

@@ -17,6 +17,7 @@ use tracing::debug;
 use super::body::{Progress, ReplyBody, RequestBody, has_other_coding};
 use super::connect::{Connector, Multiplexed};
 use super::error::UpstreamError;
+use super::own::Own;
 use super::pool::{IDLE_MAX, IDLE_MAX_UNREPEATABLE, Pool, Way};
 use super::wire::{Unanswered, Wire, is_repeatable};
 use crate::config;
@@ -38,9 +39,9 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// `tls` comes from [`super::tls::client_config`], without application protocols. `cut_short` counts the replies that
-    /// began and did not end.
-    pub fn new(proxy: &config::Proxy, tls: rustls::ClientConfig, cut_short: Counter) -> Self {
+    /// `tls` comes from [`super::tls::client_config`], without application protocols. `own` are the sidecar's listeners, and
+    /// `cut_short` counts the replies that began and did not end.
+    pub fn new(proxy: &config::Proxy, tls: rustls::ClientConfig, own: Own, cut_short: Counter) -> Self {
         let authority = proxy.upstream.authority.clone();
         let scheme = proxy.upstream.scheme.clone();
         let mut origin = http::uri::Parts::default();
@@ -51,7 +52,7 @@ impl Forwarder {
         let origin = Uri::from_parts(origin).unwrap_or_default();
         let host = HeaderValue::from_str(authority.as_str()).unwrap_or(HeaderValue::from_static(""));
         Self {
-            pool: Pool::new(Connector::new(tls, origin, proxy.connect_timeout), cut_short),
+            pool: Pool::new(Connector::new(tls, origin, proxy.connect_timeout, own), cut_short),
             scheme,
             authority,
             host,

@@ -7,6 +7,7 @@
 //!   those that are kept.
 //! - [`forward`]: one request to the upstream and its reply, over pooled connections. Sends twice only what is safe.
 //! - [`manage`]: the sidecar's own calls.
+//! - [`own`]: the sidecar's own listeners, which no connection to the upstream may lead to.
 //! - [`outbound`]: the client for what goes elsewhere.
 
 pub mod body;
@@ -16,6 +17,7 @@ pub mod forward;
 mod line;
 pub mod manage;
 pub mod outbound;
+pub mod own;
 mod pool;
 mod remedy;
 mod resolve;

@@ -166,6 +166,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::upstream::own::Own;
     use crate::upstream::tls;
 
     #[tokio::test]
@@ -175,10 +176,8 @@ mod tests {
             .parse()
             .unwrap();
         let tls = tls::client_config(None).unwrap();
-        let pool = Pool::new(
-            Connector::new(tls, origin, Duration::from_secs(10)),
-            Counter::default(),
-        );
+        let connector = Connector::new(tls, origin, Duration::from_secs(10), Own::default());
+        let pool = Pool::new(connector, Counter::default());
         let now = Instant::now();
         let Way::Http1(wire) = pool.way(IDLE_MAX).await.unwrap() else {
             panic!("without TLS there is only HTTP/1.1");

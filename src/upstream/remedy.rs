@@ -33,6 +33,7 @@ pub(super) fn remedy(error: &UpstreamError) -> &'static str {
         }
         Kind::BrokeOff => "it passes by itself, unless a firewall or proxy between closes connections",
         Kind::Protocol => "check that proxy.upstream is SnapTrade, and https:// where it speaks TLS",
+        Kind::Loop => "set proxy.upstream to SnapTrade's origin",
         Kind::CallerBody => "the caller stopped sending; look there",
     }
 }

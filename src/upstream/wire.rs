@@ -262,6 +262,7 @@ mod tests {
 
     use super::*;
     use crate::upstream::connect::{Connected, Connector};
+    use crate::upstream::own::Own;
     use crate::upstream::tls;
 
     fn answer_one(mut peer: TcpStream) -> TcpStream {
@@ -277,7 +278,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let origin = format!("http://{}/", listener.local_addr().unwrap());
         let tls = tls::client_config(None).unwrap();
-        let connector = Connector::new(tls, origin.parse().unwrap(), Duration::from_secs(10));
+        let connector = Connector::new(
+            tls,
+            origin.parse().unwrap(),
+            Duration::from_secs(10),
+            Own::default(),
+        );
         let Connected::Http1(mut wire) = connector.connect().await.unwrap() else {
             panic!("without TLS there is only HTTP/1.1");
         };

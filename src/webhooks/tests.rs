@@ -9,6 +9,7 @@ use crate::config::{self, Sources};
 use crate::guard::Means;
 use crate::notices::{self, Notices, Schedule};
 use crate::upstream::forward::Forwarder;
+use crate::upstream::own::Own;
 use crate::upstream::{outbound, tls};
 
 fn webhooks() -> Arc<Webhooks> {
@@ -37,7 +38,7 @@ fn webhooks() -> Arc<Webhooks> {
         replica: "r".into(),
     };
     let means = Means {
-        forwarder: Forwarder::new(&config.proxy, tls, metrics.cut_short()),
+        forwarder: Forwarder::new(&config.proxy, tls, Own::default(), metrics.cut_short()),
         metrics: Arc::clone(&metrics),
         registry: Arc::clone(&registry),
         tally: Teller::new(Arc::clone(&registry), Arc::clone(&metrics)).tally(),

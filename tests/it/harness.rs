@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use snaptrade_sidecar::app::{App, BuildError};
-use snaptrade_sidecar::config::{self, Sources};
+use snaptrade_sidecar::config::{self, Config, Sources};
 use snaptrade_sidecar::registry::Registry;
 use snaptrade_sidecar::simulator::{Call, CallKind, Dialect, Options, Simulator, sign};
 use snaptrade_sidecar::upstream::{outbound, tls};
@@ -62,8 +62,12 @@ impl Sidecar {
             ..Sources::default()
         };
         let loaded = config::load(sources).unwrap_or_else(|faults| panic!("{faults}"));
-        let tenants = loaded.config.tenants.len();
-        let app = App::build(loaded.config).await.unwrap();
+        Self::of(loaded.config).await
+    }
+
+    pub(crate) async fn of(config: Config) -> Self {
+        let tenants = config.tenants.len();
+        let app = App::build(config).await.unwrap();
         let (proxy, ops) = (app.proxy_addr(), app.ops_addr());
         let (registry, webhooks) = (app.registry(), app.webhooks_addr());
         let (stop, stopped) = oneshot::channel::<()>();

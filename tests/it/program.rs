@@ -21,7 +21,11 @@ pub(crate) const TWO_VARIABLES: [(&str, &str); 2] = [
 ];
 
 pub(crate) fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_snaptrade-sidecar"));
+    command_of(env!("CARGO_BIN_EXE_snaptrade-sidecar"), arguments, environment)
+}
+
+fn command_of(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program);
     command
         .args(arguments)
         .env_clear()
@@ -66,7 +70,12 @@ fn parsed(line: &str) -> Option<Value> {
 
 impl Program {
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = command(arguments, environment).spawn().unwrap();
+        Self::of(env!("CARGO_BIN_EXE_snaptrade-sidecar"), arguments, environment)
+    }
+
+    /// Of a program that becomes the sidecar.
+    pub(crate) fn of(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut child = command_of(program, arguments, environment).spawn().unwrap();
         Self {
             out: Output::of(child.stdout.take().unwrap()),
             err: Output::of(child.stderr.take().unwrap()),

@@ -29,7 +29,7 @@ fn ago(seconds: u64) -> Millis {
 }
 
 /// A webhook about a user, from so many seconds ago.
-fn webhook(id: &str, kind: &str, user: &str, seconds_ago: u64) -> Value {
+pub(crate) fn webhook(id: &str, kind: &str, user: &str, seconds_ago: u64) -> Value {
     let at = jiff::Timestamp::from_millisecond(ago(seconds_ago).0).unwrap();
     json!({
         "webhookId": id, "eventType": kind, "userId": user, "clientId": CLIENT_ID,
@@ -43,7 +43,7 @@ fn connection(id: &str, kind: &str, connection: &str, seconds_ago: u64) -> Value
     webhook
 }
 
-fn signature(canonical: &str) -> String {
+pub(crate) fn signature(canonical: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(CONSUMER_KEY.as_bytes()).unwrap();
     mac.update(canonical.as_bytes());
     STANDARD.encode(mac.finalize().into_bytes())
@@ -58,7 +58,7 @@ async fn post(url: &str, headers: &[(&str, &str)], body: String) -> Reply {
 }
 
 /// Sends it signed, with the body spelled in another way than it is signed in.
-async fn send(it: &Harness, webhook: &Value) -> Reply {
+pub(crate) async fn send(it: &Harness, webhook: &Value) -> Reply {
     // Sorted and without spaces.
     let signature = signature(&webhook.to_string());
     let headers = [("content-type", "application/json"), ("signature", &*signature)];

@@ -47,6 +47,31 @@ fn links(text: &str) -> Vec<(usize, String)> {
     found
 }
 
+/// Names that only tests have, of at least four words, in `code`, that no test has.
+pub(crate) fn named_tests(file: &File, is_there: impl Fn(&str) -> bool) -> Faults {
+    let mut faults = Vec::new();
+    for (at, line) in prose(&file.text) {
+        for name in line.split('`').skip(1).step_by(2) {
+            let is_name = name
+                .chars()
+                .all(|c| c == '_' || c.is_ascii_digit() || c.is_ascii_lowercase());
+            // Shorter ones may be keys, codes and metrics.
+            if is_name
+                && name.matches('_').count() >= 3
+                && !name.starts_with("sidecar_")
+                && !name.ends_with("_total")
+                && !is_there(name)
+            {
+                faults.push((
+                    at,
+                    format!("`{name}`: there is no such test; name the one that carries this"),
+                ));
+            }
+        }
+    }
+    faults
+}
+
 /// The lines of a document that are not in a block of code, counted from one.
 fn prose(text: &str) -> Vec<(usize, &str)> {
     let mut in_code = false;
