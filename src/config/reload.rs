@@ -158,6 +158,8 @@ pub fn change(old: &Config, mut new: Config, bindings: &Bindings) -> Change {
         "proxy.upstream_ca_file" => proxy.upstream_ca,
         "proxy.connect_timeout" => proxy.connect_timeout,
         "proxy.max_connections" => proxy.max_connections,
+        "proxy.max_headers" => proxy.max_headers,
+        "proxy.max_header_bytes" => proxy.max_header_bytes,
         "proxy.header_timeout" => proxy.header_timeout,
         "proxy.body_idle_timeout" => proxy.body_idle_timeout,
         "proxy.worker_threads" => proxy.worker_threads,
@@ -172,6 +174,8 @@ pub fn change(old: &Config, mut new: Config, bindings: &Bindings) -> Change {
     }
     let keys = differing!(old, new;
         "proxy.response_timeout" => proxy.response_timeout,
+        "proxy.max_requests" => proxy.max_requests,
+        "proxy.max_registration_bytes" => proxy.max_registration_bytes,
         "proxy.drain_delay" => proxy.drain_delay,
         "proxy.drain_timeout" => proxy.drain_timeout,
         "proxy.health_paths" => proxy.health_paths,

@@ -22,8 +22,12 @@ pub(crate) const TWO_VARIABLES: [(&str, &str); 2] = [
 
 pub(crate) fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_snaptrade-sidecar"));
+    command.args(arguments);
+    configured(command, environment)
+}
+
+fn configured(mut command: Command, environment: &[(&str, &str)]) -> Command {
     command
-        .args(arguments)
         .env_clear()
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
@@ -66,7 +70,11 @@ fn parsed(line: &str) -> Option<Value> {
 
 impl Program {
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = command(arguments, environment).spawn().unwrap();
+        Self::run(command(arguments, environment))
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         Self {
             out: Output::of(child.stdout.take().unwrap()),
             err: Output::of(child.stderr.take().unwrap()),
@@ -198,6 +206,25 @@ pub(crate) async fn remembering(sim: &Simulator, registry: &str, more: &[(&str, 
 }
 
 impl Sidecar {
+    /// Which may have so many files open.
+    pub(crate) async fn start_with_files(sim: Simulator, files: u32) -> Self {
+        let url = sim.url();
+        let program = env!("CARGO_BIN_EXE_snaptrade-sidecar");
+        let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.args([
+            "-c",
+            &script,
+            program,
+            "--listen",
+            ANY_PORT,
+            "--ops-listen",
+            ANY_PORT,
+        ]);
+        shell.args(["--upstream", &url]);
+        Self::ready(sim, Program::run(configured(shell, &TWO_VARIABLES))).await
+    }
+
     /// `settings` are configuration keys and their values.
     pub(crate) async fn start(sim: Simulator, settings: &[(&str, &str)]) -> Self {
         let url = sim.url();
@@ -207,7 +234,10 @@ impl Sidecar {
             .collect();
         let mut arguments = vec!["--listen", ANY_PORT, "--ops-listen", ANY_PORT, "--upstream", &url];
         arguments.extend(settings.iter().map(String::as_str));
-        let mut program = Program::start(&arguments, &TWO_VARIABLES);
+        Self::ready(sim, Program::start(&arguments, &TWO_VARIABLES)).await
+    }
+
+    async fn ready(sim: Simulator, mut program: Program) -> Self {
         let ready = program.logged("snaptrade-sidecar is ready").await;
         let text = |field: &str| ready[field].as_str().unwrap().to_owned();
         Self {

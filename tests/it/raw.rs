@@ -49,7 +49,7 @@ impl Peer {
         Self::on(stream)
     }
 
-    fn on(stream: TcpStream) -> Self {
+    pub(crate) fn on(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self {
             stream,
