@@ -15,7 +15,8 @@ use prometheus_client::metrics::counter::Counter;
 use snaptrade_sidecar::config::{self, Sources};
 use snaptrade_sidecar::proxy::headers::strip_hop_by_hop;
 use snaptrade_sidecar::proxy::replies::Problem;
-use snaptrade_sidecar::server::{Limits, Listeners};
+use snaptrade_sidecar::server::{Limits, Listeners, Means};
+use snaptrade_sidecar::telemetry::metrics::Metrics;
 use snaptrade_sidecar::upstream::body::RequestBody;
 use snaptrade_sidecar::upstream::forward::Forwarder;
 use snaptrade_sidecar::upstream::own::Own;
@@ -55,7 +56,14 @@ fn main() {
         .build()
         .unwrap();
     control.block_on(async {
-        let _workers = listeners.start(limits, Arc::default(), &CancellationToken::new(), handler);
+        let means = Means {
+            limits,
+            open: Arc::default(),
+            reached: Metrics::new([]).limits_reached(),
+            leaving: CancellationToken::new(),
+            stopping: CancellationToken::new(),
+        };
+        let _workers = listeners.start(means, handler);
         // Until it is killed.
         std::future::pending::<()>().await;
     });

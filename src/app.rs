@@ -3,6 +3,7 @@
 //! The runtime that builds the [`App`] is the control runtime: it runs admissions, management calls and the ops plane.
 //! The workers, a thread each, carry the traffic.
 
+mod parts;
 pub mod reload;
 mod shown;
 mod upkeep;
@@ -19,8 +20,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,21 +31,17 @@ use crate::notices::{self, Notices, Schedule};
 use crate::ops::{self, Ops};
 use crate::proxy::{Proxy, Shared};
 use crate::registry::{Registry, RegistryError};
-use crate::server::{Limits, Listeners};
+use crate::server::{self, Limits, Listeners};
+use crate::tasks::keep;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::forward::Forwarder;
 use crate::upstream::own::Own;
 use crate::upstream::{outbound, tls};
 use crate::webhooks::Webhooks;
+use parts::Parts;
 use reload::{Reloader, Reloading};
 use shown::Shown;
-
-/// For the calls to the ops plane that are still open when all else is done; the least that notices get, too.
-const OPS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// For the registry to be told of the last calls, once all are answered.
-const LAST_CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A sidecar whose ports are bound and which has not begun to answer.
 #[derive(Debug)]
@@ -61,12 +57,13 @@ pub struct App {
     shown: Shown,
     means: Means,
     reloading: Option<Reloading>,
+    connections_max: usize,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     teller: Teller,
 }
 
-/// Why a sidecar could not be built.
+/// Why a sidecar could not be built, or ended by itself.
 #[derive(Debug)]
 pub enum BuildError {
     Listen {
@@ -79,6 +76,8 @@ pub enum BuildError {
     Threads(io::Error),
     Client(reqwest::Error),
     Registry(RegistryError),
+    /// A part that answers on a port ended by itself.
+    Died(&'static str),
 }
 
 impl fmt::Display for BuildError {
@@ -103,6 +102,7 @@ impl fmt::Display for BuildError {
             Self::Tls(_) => f.write_str("cannot set up TLS"),
             Self::Client(_) => f.write_str("cannot set up the client for notices and webhooks"),
             Self::Registry(_) => f.write_str("cannot use the registry (registry.url)"),
+            Self::Died(part) => write!(f, "{part} ended by itself; please report this with the log"),
         }
     }
 }
@@ -114,6 +114,7 @@ impl std::error::Error for BuildError {
             Self::Tls(source) => Some(source),
             Self::Client(source) => Some(source),
             Self::Registry(source) => Some(source),
+            Self::Died(_) => None,
         }
     }
 }
@@ -187,6 +188,7 @@ impl App {
             shown,
             means,
             reloading: None,
+            connections_max: usize::MAX,
             health: Arc::new(Health::new()),
             metrics,
             teller,
@@ -198,6 +200,15 @@ impl App {
     pub fn reloading(self, reloading: Reloading) -> Self {
         Self {
             reloading: Some(reloading),
+            ..self
+        }
+    }
+
+    /// Callers are connected in no greater number, whatever the configuration allows.
+    #[must_use]
+    pub fn with_connections(self, max: usize) -> Self {
+        Self {
+            connections_max: max,
             ..self
         }
     }
@@ -226,85 +237,102 @@ impl App {
     /// most `drain_timeout` until what is under way has been answered. Evicts nobody once `shutdown` completed.
     ///
     /// # Errors
-    /// If the worker threads cannot be started.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), BuildError> {
-        let (mut upkeep, router) = (self.upkeep(), self.ops_plane());
-        let (closing, ops_closing) = (CancellationToken::new(), CancellationToken::new());
+    /// If the worker threads cannot be started; or if what answers on a port ended by itself, after the rest has drained.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), BuildError> {
+        let closing = CancellationToken::new();
         // However this ends, the workers end with it.
         let _close = closing.clone().drop_guard();
-        let proxy = self.proxy();
-        let last_call = CancellationToken::new();
-        let teller = tokio::spawn(self.teller.run(last_call.clone()));
-        let limits = Limits::from(&self.live.load().config.proxy);
-        let [proxy_tls, ops_tls, webhooks_tls] = self.shown.acceptors(&self.metrics)?;
-        let workers = self
-            .listeners
-            .over(proxy_tls)
-            .start(limits, self.metrics.connections_open(), &closing, move || {
-                let proxy = Rc::new(proxy());
-                move |request| {
-                    let proxy = Rc::clone(&proxy);
-                    async move { proxy.handle(request).await }
-                }
-            })
-            .map_err(BuildError::Threads)?;
-        let ops = tokio::spawn(ops::serve(self.ops, ops_tls, router, ops_closing.clone()));
-        let webhooks = self.webhooks.map(|(listener, _, webhooks)| {
-            let serve = webhooks.serve(listener, webhooks_tls, closing.clone());
-            tokio::spawn(serve)
-        });
-        let telling = self.means.notices.start();
-        self.health.set_ready();
-        if let Some(reloading) = self.reloading {
-            upkeep.spawn(Reloader::new(reloading, self.live.clone(), self.means.clone(), self.shown).run());
-        }
+        let mut upkeep = self.upkeep();
+        let (live, health) = (self.live.clone(), Arc::clone(&self.health));
+        let stopping = self.means.stopping.clone();
+        let mut parts = self.start(&closing)?;
+        health.set_ready();
 
-        shutdown.await;
+        let died = tokio::select! {
+            () = shutdown => None,
+            part = parts.ended() => Some(part),
+        };
         // From here on nothing is reloaded either.
         upkeep.abort_all();
-        let proxy = self.live.load().config.proxy.clone();
-        let (delay, timeout) = (proxy.drain_delay, proxy.drain_timeout);
+        let proxy = live.load().config.proxy.clone();
+        let (mut delay, timeout) = (proxy.drain_delay, proxy.drain_timeout);
+        if let Some(part) = died {
+            tracing::error!(
+                part,
+                "a part of the sidecar ended by itself; the rest finishes what it has, and ends"
+            );
+            delay = Duration::ZERO;
+        }
         tracing::info!(
             delay_s = delay.as_secs(),
             timeout_s = timeout.as_secs(),
             "draining"
         );
-        self.health.start_draining();
-        self.means.stopping.cancel();
+        health.start_draining();
+        stopping.cancel();
         tokio::time::sleep(delay).await;
         closing.cancel();
-        let end = Instant::now() + timeout;
-        self.means.tasks.close();
-        let (cut, admissions, ()) = tokio::join!(
-            workers.drained(timeout),
-            tokio::time::timeout(timeout, self.means.tasks.wait()),
-            ended(webhooks, timeout, "webhooks")
-        );
-        tell_of_rest(cut, admissions.is_err().then(|| self.means.tasks.len()));
-        last_call.cancel();
-        if tokio::time::timeout(LAST_CALL_TIMEOUT, teller).await.is_err() {
-            tracing::warn!("the registry did not take in time which users were active last; that is lost");
-        }
-        ops_closing.cancel();
-        // Nobody is evicted any more, so that the notices there are now are the last.
-        tokio::join!(
-            ended(Some(ops), OPS_DRAIN_TIMEOUT, "calls to the ops plane"),
-            telling.end(end.max(Instant::now() + OPS_DRAIN_TIMEOUT))
-        );
-        self.means.registry.close().await;
+        parts.finish(timeout).await;
         tracing::info!("stopped");
-        Ok(())
+        died.map_or(Ok(()), |part| Err(BuildError::Died(part)))
+    }
+
+    /// Begins to answer on every port, until `closing`.
+    fn start(self, closing: &CancellationToken) -> Result<Parts, BuildError> {
+        let (proxy, router) = (self.proxy(), self.ops_plane());
+        let [proxy_tls, ops_tls, webhooks_tls] = self.shown.acceptors(&self.metrics)?;
+        let (last_call, ops_closing) = (CancellationToken::new(), CancellationToken::new());
+        let stop = last_call.clone();
+        let teller = tokio::spawn(keep("activity", self.teller, move |teller| {
+            Box::pin(teller.run(stop.clone()))
+        }));
+        let mut limits = Limits::from(&self.live.load().config.proxy);
+        limits.max_connections = limits.max_connections.min(self.connections_max);
+        let means = server::Means {
+            limits,
+            open: self.metrics.connections_open(),
+            reached: self.metrics.limits_reached(),
+            leaving: self.means.stopping.clone(),
+            stopping: closing.clone(),
+        };
+        let workers = self.listeners.over(proxy_tls).start(means, move || {
+            let proxy = Rc::new(proxy());
+            move |request| {
+                let proxy = Rc::clone(&proxy);
+                async move { proxy.handle(request).await }
+            }
+        });
+        let workers = workers.map_err(BuildError::Threads)?;
+        let ops = tokio::spawn(ops::serve(self.ops, ops_tls, router, ops_closing.clone()));
+        let webhooks = self.webhooks.map(|(listener, _, webhooks)| {
+            let serve = webhooks.serve(listener, webhooks_tls, closing.clone());
+            tokio::spawn(serve)
+        });
+        Ok(Parts {
+            workers,
+            ops: Some(ops),
+            webhooks,
+            teller,
+            telling: self.means.notices.start(),
+            last_call,
+            ops_closing,
+            means: self.means,
+        })
     }
 
     /// What goes on beside the traffic, until it is aborted.
-    fn upkeep(&self) -> JoinSet<()> {
+    fn upkeep(&mut self) -> JoinSet<()> {
         let mut upkeep = JoinSet::new();
         upkeep.spawn(upkeep::first_looks(self.live.load().guards().to_vec()));
-        upkeep.spawn(upkeep::run(
-            Arc::clone(&self.means.registry),
-            self.live.clone(),
-            Arc::clone(&self.metrics),
-        ));
+        let state = (self.registry(), self.live.clone(), Arc::clone(&self.metrics));
+        upkeep.spawn(keep("upkeep", state, |(registry, live, metrics)| {
+            Box::pin(upkeep::run(registry, live, metrics))
+        }));
+        if let Some(reloading) = self.reloading.take() {
+            let (live, means, shown) = (self.live.clone(), self.means.clone(), self.shown.clone());
+            let reloader = Reloader::new(reloading, live, means, shown);
+            upkeep.spawn(keep("reload", reloader, |reloader| Box::pin(reloader.run())));
+        }
         upkeep
     }
 
@@ -327,28 +355,6 @@ impl App {
             let forwarder = Forwarder::new(&config, tls.clone(), own.clone(), cut_short.clone());
             Proxy::new(Arc::clone(&shared), &forwarder)
         }
-    }
-}
-
-/// What was still under way after the drain timeout: connections that were cut, and admissions.
-fn tell_of_rest(cut: usize, admissions: Option<usize>) {
-    if cut > 0 {
-        tracing::warn!(
-            connections = cut,
-            "cut connections that were still open after drain_timeout"
-        );
-    }
-    if let Some(count) = admissions {
-        tracing::error!(count, "left registrations unfinished after drain_timeout");
-    }
-}
-
-/// Waits for a listener that was told to stop, and cuts what takes longer.
-async fn ended(listener: Option<JoinHandle<()>>, timeout: Duration, what: &str) {
-    let Some(mut listener) = listener else { return };
-    if tokio::time::timeout(timeout, &mut listener).await.is_err() {
-        listener.abort();
-        tracing::warn!("cut {what} that were still open");
     }
 }
 
@@ -381,3 +387,6 @@ async fn bind(key: &'static str, addr: SocketAddr) -> Result<(TcpListener, Socke
         .await
         .map_err(|source| BuildError::Listen { key, addr, source })
 }
+
+#[cfg(test)]
+mod tests;

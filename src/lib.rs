@@ -12,6 +12,7 @@
 //! - [`admission`]: the decision, pure: one registration as a state machine, the policy, the roster.
 //! - [`config`]: what the program was told, validated.
 //! - [`telemetry`]: what it tells its operator: log, metrics and health.
+//! - [`tasks`]: what goes on beside the traffic, also after a panic.
 //! - [`tls`]: TLS on its own listeners, and the certificates that it shows.
 //! - [`registry`]: what it remembers: users, the journal, and whose turn it is among replicas.
 //! - [`activity`]: which users are active, as the calls tell that pass through.
@@ -35,6 +36,8 @@ pub mod admission;
 pub mod config;
 
 pub mod telemetry;
+
+pub mod tasks;
 
 pub mod tls;
 

@@ -18,7 +18,7 @@ use snaptrade_sidecar::guard::{Guard, InForce, Live, Means};
 use snaptrade_sidecar::notices::{self, Notices, Schedule};
 use snaptrade_sidecar::proxy::{Proxy, Shared};
 use snaptrade_sidecar::registry::Registry;
-use snaptrade_sidecar::server::{Limits, Listeners};
+use snaptrade_sidecar::server::{self, Limits, Listeners};
 use snaptrade_sidecar::telemetry::health::Health;
 use snaptrade_sidecar::telemetry::metrics::Metrics;
 use snaptrade_sidecar::upstream::forward::Forwarder;
@@ -55,7 +55,13 @@ pub(crate) fn run(times: usize, tenants: usize) {
             .iter()
             .map(|tenant| (&*tenant.name, tenant.terms.max_users));
         let metrics = Arc::new(Metrics::new(limits));
-        let limits_of_callers = Limits::from(&config.proxy);
+        let means = server::Means {
+            limits: Limits::from(&config.proxy),
+            open: metrics.connections_open(),
+            reached: metrics.limits_reached(),
+            leaving: CancellationToken::new(),
+            stopping: closing.clone(),
+        };
         let (shared, forwarder) = proxy(config, &metrics);
         let (upstream, ended) = (Arc::new(upstream), closing.clone());
         let answered = Arc::new(AtomicUsize::new(0));
@@ -75,7 +81,7 @@ pub(crate) fn run(times: usize, tenants: usize) {
                 async move { proxy.handle(request).await }
             }
         };
-        let workers = listeners.start(limits_of_callers, metrics.connections_open(), &closing, handler);
+        let workers = listeners.start(means, handler);
         assert_eq!(workers.unwrap().drained(DRAIN_TIMEOUT).await, 0);
         assert_eq!(answered.load(Ordering::Relaxed), times, "calls without a reply");
     });

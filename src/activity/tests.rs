@@ -1,5 +1,6 @@
 use super::*;
 use crate::admission::known::{Known, Source};
+use crate::tasks::keep;
 
 const TENANT: &str = "default";
 
@@ -163,10 +164,11 @@ async fn a_departed_user_leaves_no_calls_to_one_that_comes_by_its_id() {
 
 #[tokio::test(start_paused = true)]
 async fn it_tells_every_few_seconds_and_at_the_end() {
-    let (teller, notes, registry) = told(&["a", "gone"]).await;
+    let (mut teller, notes, registry) = told(&["a", "gone"]).await;
     let tally = teller.tally();
     let stop = CancellationToken::new();
-    let running = tokio::spawn(teller.run(stop.clone()));
+    let until = stop.clone();
+    let running = tokio::spawn(async move { teller.run(until).await });
     tokio::time::sleep(INTERVAL / 2).await;
     notes.called(TENANT, "a", Instant::now());
     tokio::time::sleep(INTERVAL).await;
@@ -177,4 +179,36 @@ async fn it_tells_every_few_seconds_and_at_the_end() {
     running.await.unwrap();
     assert_eq!(known(&registry, "a").await.unwrap().calls, 2);
     assert_eq!(known(&registry, "gone").await, None);
+}
+
+async fn told_to(fail: Option<oneshot::Receiver<()>>) -> Result<(), oneshot::error::RecvError> {
+    match fail {
+        Some(fail) => fail.await,
+        None => std::future::pending().await,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_tells_on_after_a_panic() {
+    let (teller, notes, registry) = told(&["a"]).await;
+    let tally = teller.tally();
+    let stop = CancellationToken::new();
+    let (until, (fail, failing)) = (stop.clone(), oneshot::channel::<()>());
+    let mut failing = Some(failing);
+    let running = tokio::spawn(keep("activity", teller, move |teller| {
+        let (until, failing) = (until.clone(), failing.take());
+        Box::pin(async move {
+            tokio::select! {
+                () = teller.run(until) => {}
+                Ok(()) = told_to(failing) => panic!("the one that this test wants"),
+            }
+        })
+    }));
+    notes.called(TENANT, "a", Instant::now());
+    fail.send(()).unwrap();
+    // Who asked just then is told that it did not work; the next is answered by the one that began anew.
+    while !tally.tell_now().await {}
+    assert_eq!(known(&registry, "a").await.unwrap().calls, 1);
+    stop.cancel();
+    running.await.unwrap();
 }

@@ -77,7 +77,7 @@ impl Reloader {
     }
 
     /// Reloads when it is asked to or the files changed, until it is dropped.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -7,7 +7,7 @@ use crate::config::{Config, Identity};
 use crate::telemetry::metrics::{LISTENERS, Metrics};
 use crate::tls::{Acceptor, Presented};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shown {
     /// Perhaps nothing, until a reload.
     pub(super) upstream: Arc<Presented>,

@@ -52,7 +52,7 @@ async fn first_look(guard: Arc<Guard>) {
     }
 }
 
-pub(super) async fn run(registry: Arc<Registry>, live: Live, metrics: Arc<Metrics>) {
+pub(super) async fn run(registry: &Registry, live: &Live, metrics: &Metrics) {
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pruned: Option<Instant> = None;

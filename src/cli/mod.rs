@@ -7,6 +7,7 @@
 
 mod check;
 mod demo;
+mod descriptors;
 mod health;
 mod operate;
 mod running;
@@ -126,6 +127,11 @@ impl Failure {
     fn new(error: &(dyn std::error::Error + 'static)) -> Self {
         Self(chain(error).to_string())
     }
+
+    fn told(&self, code: u8) -> ExitCode {
+        let _ = writeln!(io::stderr(), "error: {self}");
+        ExitCode::from(code)
+    }
 }
 
 impl fmt::Display for Failure {
@@ -138,7 +144,10 @@ impl fmt::Display for Failure {
 pub fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| with_a_tip(error).exit());
     let result = match cli.command.unwrap_or(Command::Serve(cli.settings)) {
-        Command::Serve(settings) => serve::run(&settings),
+        Command::Serve(settings) => match serve::run(&settings) {
+            Ok(()) => Ok(()),
+            Err(ended) => return ended.failure.told(ended.code),
+        },
         Command::Demo(demo) => demo::run(&demo),
         Command::Simulate(simulate) => simulate::run(simulate),
         Command::Check(check) => check::run(&check),
@@ -154,10 +163,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "error: {failure}");
-            ExitCode::FAILURE
-        }
+        Err(failure) => failure.told(1),
     }
 }
 

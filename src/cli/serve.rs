@@ -1,28 +1,66 @@
 //! `serve`: the sidecar itself.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 use super::signals::{STOPPED, shutdown_or_reload};
-use super::{Failure, Settings, control_runtime};
-use crate::app::App;
+use super::{Failure, Settings, control_runtime, descriptors};
 use crate::app::reload::Reloading;
+use crate::app::{App, BuildError};
 use crate::config::Identity;
 use crate::config::{self, Config, Tenant};
-use crate::telemetry::logging;
+use crate::telemetry::{logging, panics};
 use crate::webhooks::PATH;
 
-pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
+/// How the program ends where it does not end well. The numbers are those of sysexits.h, which systemd names too, so that a
+/// process manager can tell what a restart may mend.
+pub(super) struct Ended {
+    pub(super) failure: Failure,
+    pub(super) code: u8,
+}
+
+/// `EX_SOFTWARE`: an error of the sidecar's own.
+const CRASHED: u8 = 70;
+/// `EX_OSERR`: the system does not give it an address.
+const NO_ADDRESS: u8 = 71;
+/// `EX_CONFIG`: as long as the configuration is what it is, a restart mends nothing.
+const MISCONFIGURED: u8 = 78;
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self { failure, code: 1 }
+    }
+}
+
+impl From<BuildError> for Ended {
+    fn from(error: BuildError) -> Self {
+        let code = match error {
+            BuildError::Died(_) => CRASHED,
+            BuildError::Listen { .. } => NO_ADDRESS,
+            _ => 1,
+        };
+        let failure = Failure::new(&error);
+        Self { failure, code }
+    }
+}
+
+pub(super) fn run(settings: &Settings) -> Result<(), Ended> {
     let sources = settings.sources()?;
-    let loaded = config::load(sources.clone()).map_err(|faults| Failure(faults.to_string()))?;
+    let loaded = config::load(sources.clone()).map_err(|faults| Ended {
+        failure: Failure(faults.to_string()),
+        code: MISCONFIGURED,
+    })?;
     let (log, level) = logging::init(&loaded.config.log).map_err(|error| Failure::new(&error))?;
+    panics::tell();
     let log = Arc::new(Mutex::new(Some(log)));
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    let connections_max = descriptors::connections_max(&loaded.config.proxy);
     let runtime = control_runtime()?;
-    let ended = runtime.block_on(async {
+    let serve = async {
         let log = Arc::clone(&log);
         let last_words = move || {
             tracing::warn!("{STOPPED}");
@@ -36,16 +74,15 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
         let scheme = |tls: &Option<Identity>| if tls.is_some() { "https" } else { "http" };
         let (proxy, ops) = (scheme(&loaded.config.proxy.tls), scheme(&loaded.config.ops.tls));
         let webhooks = scheme(&loaded.config.webhooks.tls);
-        let app = App::build(loaded.config)
-            .await
-            .map_err(|error| Failure::new(&error))?
-            .reloading(Reloading {
-                sources,
-                files: loaded.files,
-                warnings: loaded.warnings,
-                level: Some(level),
-                asked,
-            });
+        let reloading = Reloading {
+            sources,
+            files: loaded.files,
+            warnings: loaded.warnings,
+            level: Some(level),
+            asked,
+        };
+        let app = App::build(loaded.config).await?;
+        let app = app.reloading(reloading).with_connections(connections_max);
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             proxy = format!("{proxy}://{}", app.proxy_addr()),
@@ -58,7 +95,13 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
             tenants,
             "snaptrade-sidecar is ready"
         );
-        app.run(shutdown).await.map_err(|error| Failure::new(&error))
+        Ok(app.run(shutdown).await?)
+    };
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve))).unwrap_or_else(|_| {
+        Err(Ended {
+            failure: Failure("the sidecar panicked; the log says where. Please report this".to_owned()),
+            code: CRASHED,
+        })
     });
     // A file that is just being looked at, or a name, must not hold up the end of the program.
     runtime.shutdown_background();

@@ -75,6 +75,13 @@ pub struct Proxy {
     /// Until the response head.
     pub response_timeout: Duration,
     pub max_connections: usize,
+    /// Calls that wait for the upstream at once.
+    pub max_requests: usize,
+    /// Lines of a request's head.
+    pub max_headers: usize,
+    /// For a request's head.
+    pub max_header_bytes: usize,
+    pub max_registration_bytes: usize,
     pub header_timeout: Duration,
     /// For the next piece of a body, in either direction.
     pub body_idle_timeout: Duration,

@@ -127,7 +127,8 @@ fn every_key_of_a_file_arrives() {
     let ca = scene.write("ca.pem", &ca);
     let text = format!(
         "[proxy]\nlisten = \"[::1]:1\"\nupstream = \"HTTP://127.0.0.1:2/\"\nupstream_ca_file = {ca:?}\n\
-         max_connections = 3\nhealth_paths = false\nworker_threads = 4\ndrain_delay = \"1m30s\"\n\
+         max_connections = 3\nmax_requests = 5\nmax_headers = 20\nmax_header_bytes = 9000\n\
+         max_registration_bytes = 2000\nhealth_paths = false\nworker_threads = 4\ndrain_delay = \"1m30s\"\n\
          [ops]\nhosts = [\"Sidecar.Internal\"]\nallowed_origins = [\"https://*.vercel.app\"]\ntoken = \"t0ken\"\n\
          [log]\nformat = \"json\"\nlevel = \"warn,snaptrade_sidecar=debug\"\n\
          [registry]\nurl = \"sqlite:///var/lib/x.db\"\njournal_retention = \"1d\"\n\
@@ -144,6 +145,14 @@ fn every_key_of_a_file_arrives() {
     assert_eq!(
         (config.proxy.max_connections, config.proxy.worker_threads),
         (3, 4)
+    );
+    assert_eq!(
+        (config.proxy.max_requests, config.proxy.max_registration_bytes),
+        (5, 2_000)
+    );
+    assert_eq!(
+        (config.proxy.max_headers, config.proxy.max_header_bytes),
+        (20, 9_000)
     );
     assert!(!config.proxy.health_paths);
     assert_eq!(config.proxy.drain_delay, Duration::from_secs(90));

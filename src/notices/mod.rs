@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Tenant;
 use crate::registry::{Entry, Event, Registry};
+use crate::tasks::keep;
 use crate::telemetry::metrics::Metrics;
 use crate::types::{Millis, UserId};
 use desk::{Desk, Pending};
@@ -240,8 +241,11 @@ impl Workers {
     fn begin(&mut self, inner: &Arc<Inner>, desk: &Arc<Desk>) {
         // Those of tenants that are gone.
         while self.tasks.try_join_next().is_some() {}
-        let (inner, desk, closing) = (Arc::clone(inner), Arc::clone(desk), self.closing.clone());
-        self.tasks.spawn(async move { inner.work(&desk, &closing).await });
+        let state = (Arc::clone(inner), Arc::clone(desk), self.closing.clone());
+        // What waits at the desk does so after a panic, too.
+        self.tasks.spawn(keep("notices", state, |(inner, desk, closing)| {
+            Box::pin(inner.work(desk, closing))
+        }));
     }
 }
 

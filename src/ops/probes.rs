@@ -15,6 +15,7 @@ use crate::admission::policy::Mode;
 use crate::guard::Guard;
 use crate::telemetry::health::{Health, Verdict};
 use crate::telemetry::metrics::Format;
+use crate::telemetry::panics;
 
 const UNCACHED: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 
@@ -91,12 +92,23 @@ pub(super) async fn summary(State(ops): State<Arc<Ops>>, uri: Uri) -> Result<Res
         registry: in_force.config.registry.home.to_string(),
         problems: registry
             .into_iter()
+            .chain(panicked())
             .chain(ops.live.remarks())
             .chain(tenants.iter().flat_map(problems))
             .collect(),
         tenants,
     };
     Ok(([UNCACHED], Json(summary)).into_response())
+}
+
+fn panicked() -> Option<String> {
+    let count = panics::count();
+    (count > 0).then(|| {
+        format!(
+            "{count} panic(s) since the start, errors of the sidecar's own: what failed goes on. Please report what the log \
+             says of them."
+        )
+    })
 }
 
 fn phase(health: &Health) -> &'static str {

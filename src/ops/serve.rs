@@ -18,6 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Ends;
@@ -29,6 +30,8 @@ const CONNECTIONS_MAX: usize = 256;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Before the next try after the process ran out of file descriptors or memory for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two lines of the log about it.
+const SAID_EVERY: Duration = Duration::from_mins(1);
 
 /// Answers on `listener` until `stopping`, then finishes the calls that are on their way. Dropping the future ends
 /// those too, so whoever wants a bound puts a timeout around it.
@@ -42,6 +45,7 @@ pub async fn serve(
     let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let own = listener.local_addr().unwrap_or(unknown);
     let mut connections = JoinSet::new();
+    let mut said: Option<Instant> = None;
     loop {
         tokio::select! {
             () = stopping.cancelled() => break,
@@ -50,8 +54,20 @@ pub async fn serve(
                     let ends = Ends { peer, listener: own };
                     connections.spawn(connection(stream, tls.clone(), ends, router.clone(), stopping.clone()));
                 }
-                Err(error) => not_accepted(own, &error).await,
+                Err(error) if is_callers(&error) => {}
+                Err(error) => {
+                    if said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
+                        said = Some(Instant::now());
+                        tracing::warn!(
+                            listener = %own,
+                            %error,
+                            "cannot accept connections; trying again until it works. Said once a minute"
+                        );
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             },
+            // Of one that panicked, the log tells.
             Some(_) = connections.join_next() => {}
         }
     }
@@ -106,15 +122,12 @@ where
 }
 
 /// A connection that its caller gave up concerns that caller only; anything else would fail again at once.
-async fn not_accepted(listener: SocketAddr, error: &io::Error) {
+fn is_callers(error: &io::Error) -> bool {
     let theirs = [
         io::ErrorKind::ConnectionAborted,
         io::ErrorKind::ConnectionReset,
         io::ErrorKind::ConnectionRefused,
         io::ErrorKind::Interrupted,
     ];
-    if !theirs.contains(&error.kind()) {
-        tracing::warn!(%listener, %error, "a connection cannot be accepted");
-        tokio::time::sleep(ACCEPT_PAUSE).await;
-    }
+    theirs.contains(&error.kind())
 }

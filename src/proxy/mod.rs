@@ -10,6 +10,7 @@ mod view;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -37,9 +38,6 @@ use crate::upstream::forward::Forwarder;
 use replies::Problem;
 use view::{View, Views, Whose};
 
-/// The longest body of a registration under a tenant's client id.
-pub const REGISTRATION_BYTES_MAX: usize = 64 << 10;
-
 /// Client ids of strangers that are told of.
 const STRANGERS_MAX: usize = 100;
 
@@ -56,6 +54,8 @@ pub struct Shared {
     nowhere: Place,
     tally: Arc<Tally>,
     body_idle_timeout: Duration,
+    /// Calls that wait for the upstream.
+    in_flight: Arc<AtomicUsize>,
     /// Client ids that registrations came under and no tenant has.
     strangers: Mutex<HashSet<String>>,
 }
@@ -67,6 +67,7 @@ impl Shared {
             live,
             health,
             nowhere: metrics.place(NO_TENANT),
+            in_flight: metrics.requests_in_flight(),
             metrics,
             tally,
             strangers: Mutex::default(),
@@ -203,6 +204,9 @@ impl Proxy {
         route: Route,
         began: Instant,
     ) -> Passed {
+        let Some(_in_flight) = InFlight::enter(&self.shared.in_flight, view.max_requests()) else {
+            return (self.refused(Problem::Overloaded), began.elapsed());
+        };
         headers::strip_hop_by_hop(request.headers_mut());
         let sent = view.forwarder.send(request, began).await;
         let took = began.elapsed();
@@ -236,7 +240,19 @@ impl Proxy {
         self.shared.metrics.upstream_error(error.label());
         let (route, kind, remedy) = (route.label(), error.label(), error.remedy());
         tracing::warn!(route, kind, error = %chain(error), remedy, "a call was not answered by the upstream");
+        self.refused(problem)
+    }
+
+    /// Answers in the upstream's place.
+    fn refused(&self, problem: Problem) -> Response<ReplyBody> {
+        self.note_limit(problem);
         problem.reply()
+    }
+
+    fn note_limit(&self, problem: Problem) {
+        if let Some(limit) = problem.limit() {
+            self.shared.metrics.limit(limit);
+        }
     }
 
     /// A deletion by the application itself. The guard is told, so that no lagging list makes it evict somebody.
@@ -278,9 +294,9 @@ impl Proxy {
             return outcome::unmanaged(reply, why);
         }
         let (head, body) = request.into_parts();
-        let body = match self.registration_body(body).await {
+        let body = match self.registration_body(body, view.max_registration_bytes()).await {
             Ok(body) => body,
-            Err(problem) => return problem.reply(),
+            Err(problem) => return self.refused(problem),
         };
         let seen = RegistrationView {
             path: head.uri.path(),
@@ -291,7 +307,11 @@ impl Proxy {
         match guard.prove(seen, Timestamp::from(SystemTime::now())) {
             Ok(proven) => {
                 let registration = registration(head, body, proven, arrived);
-                outcome::reply(guard.admit(registration).await)
+                let admitted = guard.admit(registration).await;
+                if let Err(refusal) = &admitted.answer {
+                    self.note_limit(Problem::from(refusal));
+                }
+                outcome::reply(admitted)
             }
             Err(why) => {
                 let mut request = Request::from_parts(head, RequestBody::full(body));
@@ -304,20 +324,36 @@ impl Proxy {
         }
     }
 
-    async fn registration_body(&self, body: Incoming) -> Result<Bytes, Problem> {
-        let too_large = Problem::BodyTooLarge {
-            limit: REGISTRATION_BYTES_MAX,
-        };
+    async fn registration_body(&self, body: Incoming, limit: usize) -> Result<Bytes, Problem> {
+        let too_large = Problem::BodyTooLarge { limit };
         // Said before the body is asked for (`Expect: 100-continue`), where its length is known.
-        if body.size_hint().lower() > REGISTRATION_BYTES_MAX as u64 {
+        if body.size_hint().lower() > limit as u64 {
             return Err(too_large);
         }
         let body = RequestBody::streaming(body, self.shared.body_idle_timeout);
-        match Limited::new(body, REGISTRATION_BYTES_MAX).collect().await {
+        match Limited::new(body, limit).collect().await {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => Err(too_large),
             Err(error) => Err(Problem::from(&UpstreamError::caller_body(error))),
         }
+    }
+}
+
+/// One call in the count of those that wait for the upstream.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl<'a> InFlight<'a> {
+    /// `None` if there are `max` already.
+    fn enter(count: &'a AtomicUsize, max: usize) -> Option<Self> {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let entered = Self(count);
+        (before < max).then_some(entered)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

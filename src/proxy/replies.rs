@@ -8,6 +8,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::telemetry::health::Verdict;
+use crate::telemetry::limits::Limit;
 use crate::upstream::body::ReplyBody;
 use crate::upstream::error::{Kind, UpstreamError};
 
@@ -30,6 +31,10 @@ pub enum Problem {
     UpstreamTimeout,
     /// The request may have taken effect.
     UpstreamProtocol,
+    /// As many calls wait for the upstream as may. Nothing was sent.
+    Overloaded,
+    /// The head of a request did not arrive in time.
+    HeadTooSlow,
     /// The caller's own body stopped arriving.
     CallerTooSlow,
     /// The caller's own body is broken.
@@ -79,13 +84,7 @@ impl From<&UpstreamError> for Problem {
 impl Problem {
     /// The whole reply, to be sent as it is.
     pub fn reply(&self) -> Response<ReplyBody> {
-        let status = self.status();
-        let body = serde_json::json!({
-            "detail": self.detail(),
-            "status_code": status.as_u16(),
-            "code": self.code(),
-        });
-        let mut reply = json(status, body.to_string());
+        let mut reply = json(self.status(), self.body());
         let headers = reply.headers_mut();
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -97,6 +96,40 @@ impl Problem {
         reply
     }
 
+    fn body(&self) -> String {
+        let body = serde_json::json!({
+            "detail": self.detail(),
+            "status_code": self.status().as_u16(),
+            "code": self.code(),
+        });
+        body.to_string()
+    }
+
+    /// The same as bytes, for a connection that is closed after it.
+    pub fn as_bytes(&self) -> Vec<u8> {
+        let (status, body) = (self.status(), self.body());
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+
+    /// The limit that was reached, if it was one.
+    pub fn limit(self) -> Option<Limit> {
+        Some(match self {
+            Self::ConnectTimeout => Limit::ConnectTime,
+            Self::UpstreamTimeout => Limit::ResponseTime,
+            Self::Overloaded => Limit::Requests,
+            Self::HeadTooSlow => Limit::HeadTime,
+            Self::CallerTooSlow => Limit::RequestBodyTime,
+            Self::BodyTooLarge { .. } => Limit::RegistrationBytes,
+            Self::QueueFull => Limit::Queue,
+            Self::QueuedTooLong => Limit::QueueTime,
+            _ => return None,
+        })
+    }
+
     pub fn status(&self) -> StatusCode {
         match self {
             Self::UpstreamUnresolved
@@ -106,10 +139,12 @@ impl Problem {
             | Self::UpstreamProtocol
             | Self::ReplyTooLong => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout | Self::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::QueueFull | Self::QueuedTooLong | Self::CallerGone | Self::ListFailed => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::CallerTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Overloaded
+            | Self::QueueFull
+            | Self::QueuedTooLong
+            | Self::CallerGone
+            | Self::ListFailed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::HeadTooSlow | Self::CallerTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::CallerBody | Self::BadTarget | Self::Host => StatusCode::BAD_REQUEST,
@@ -129,6 +164,8 @@ impl Problem {
             Self::UpstreamBrokeOff => "sidecar_upstream_broke_off",
             Self::UpstreamTimeout => "sidecar_upstream_timeout",
             Self::UpstreamProtocol => "sidecar_upstream_protocol",
+            Self::Overloaded => "sidecar_overloaded",
+            Self::HeadTooSlow => "sidecar_head_timeout",
             Self::CallerTooSlow => "sidecar_request_timeout",
             Self::CallerBody => "sidecar_request_body",
             Self::QueueFull => "sidecar_queue_full",
@@ -148,6 +185,7 @@ impl Problem {
     /// In seconds. Only where the same request, sent again, may well succeed and cannot do harm.
     fn retry_after(self) -> Option<u16> {
         match self {
+            Self::Overloaded => Some(1),
             // About one registration with an eviction.
             Self::QueueFull | Self::QueuedTooLong | Self::CallerGone => Some(2),
             Self::ListFailed => Some(5),
@@ -194,6 +232,14 @@ impl Problem {
                 "SnapTrade's reply to this registration is longer than the sidecar reads. The user may exist now; look \
                  (listUsers) before registering again.",
             ),
+            Self::Overloaded => Cow::Borrowed(
+                "As many calls wait for SnapTrade to answer as the sidecar allows (proxy.max_requests). This one was not \
+                 sent; send it again later.",
+            ),
+            Self::HeadTooSlow => Cow::Borrowed(
+                "The head of the request did not arrive at the sidecar in time (proxy.header_timeout). Nothing was sent; \
+                 send the whole request again.",
+            ),
             Self::CallerTooSlow => Cow::Borrowed(
                 "The body of the request stopped arriving at the sidecar (proxy.body_idle_timeout). SnapTrade got \
                  part of it at most. Send the whole request again.",
@@ -237,7 +283,8 @@ impl Problem {
                  look (listUsers) before registering again, and please report this.",
             ),
             Self::BodyTooLarge { limit } => Cow::Owned(format!(
-                "The body of a registration may have at most {limit} bytes. It was not sent; send only the userId."
+                "The body of a registration may have at most {limit} bytes (proxy.max_registration_bytes). It was not sent; \
+                 send only the userId."
             )),
         }
     }
@@ -265,7 +312,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Problem; 21] = [
+    const ALL: [Problem; 23] = [
         Problem::UpstreamUnresolved,
         Problem::UpstreamUnreachable,
         Problem::UpstreamTls,
@@ -274,6 +321,8 @@ mod tests {
         Problem::UpstreamBrokeOff,
         Problem::UpstreamTimeout,
         Problem::UpstreamProtocol,
+        Problem::Overloaded,
+        Problem::HeadTooSlow,
         Problem::CallerTooSlow,
         Problem::CallerBody,
         Problem::QueueFull,

@@ -36,6 +36,14 @@ impl View {
         self.in_force.config.proxy.health_paths
     }
 
+    pub(super) fn max_requests(&self) -> usize {
+        self.in_force.config.proxy.max_requests
+    }
+
+    pub(super) fn max_registration_bytes(&self) -> usize {
+        self.in_force.config.proxy.max_registration_bytes
+    }
+
     /// Who a query says that its call is for. In one pass and no further than it must, since every request is looked at.
     pub(super) fn whose(&self, query: Option<&str>) -> Whose<'_> {
         let (mut tenant, mut user) = (None, None);

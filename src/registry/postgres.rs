@@ -25,6 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{RegistryError, Result};
 use crate::config::home::PostgresUrl;
+use crate::tasks;
 use sessions::Sessions;
 pub(super) use turn::Turn;
 
@@ -46,7 +47,9 @@ impl Postgres {
             // Not told: what is wrong may be a password.
             .map_err(|_| RegistryError(format!("the registry {url} has a URL that cannot be used")))?;
         let sessions = Arc::new(Sessions::new(prepared(options), url.to_string()));
-        let keeper = tokio::spawn(sessions::keep(Arc::clone(&sessions)));
+        let keeper = tokio::spawn(tasks::keep("registry", Arc::clone(&sessions), |sessions| {
+            Box::pin(sessions::keep(sessions))
+        }));
         Ok(Self {
             sessions,
             turns: Arc::new(Semaphore::new(TURNS_MAX)),

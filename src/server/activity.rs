@@ -58,6 +58,8 @@ struct State {
     unread_since: Cell<Option<Instant>>,
     /// The caller speaks HTTP/1.0 and its reply was cut short: closing would look like the end of it.
     must_reset: Cell<bool>,
+    /// The upstream sent nothing more of a reply.
+    stood_still: Cell<bool>,
 }
 
 impl Activity {
@@ -66,6 +68,7 @@ impl Activity {
             phase: Cell::new(Phase::Idle(Instant::now())),
             unread_since: Cell::new(None),
             must_reset: Cell::new(false),
+            stood_still: Cell::new(false),
         }))
     }
 
@@ -77,12 +80,18 @@ impl Activity {
         self.0.must_reset.get()
     }
 
-    /// When to close the connection, and why, unless something happens first.
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<(Instant, Overdue)> {
+    pub(super) fn stood_still(&self) -> bool {
+        self.0.stood_still.get()
+    }
+
+    /// When to close the connection, and why, unless something happens first. While others wait for its place, a quiet one
+    /// has no longer than a head has.
+    pub(super) fn deadline(&self, limits: &Limits, is_crowded: bool) -> Option<(Instant, Overdue)> {
         if let Some(since) = self.0.unread_since.get() {
             return Some((since + limits.body_idle_timeout, Overdue::Unread));
         }
         match self.0.phase.get() {
+            Phase::Idle(since) if is_crowded => Some((since + limits.header_timeout, Overdue::Idle)),
             Phase::Idle(since) => Some((since + IDLE_CONNECTION, Overdue::Idle)),
             Phase::Headers(since) => Some((since + limits.header_timeout, Overdue::Headers)),
             Phase::Serving => None,
@@ -187,8 +196,10 @@ impl Body for Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if self.http10 && matches!(polled, Poll::Ready(Some(Err(_)))) {
-            self.activity.0.must_reset.set(true);
+        if let Poll::Ready(Some(Err(error))) = &polled {
+            let state = &self.activity.0;
+            state.stood_still.set(error.timed_out());
+            state.must_reset.set(self.http10);
         }
         polled
     }

@@ -51,6 +51,19 @@ impl Listeners {
     }
 }
 
+#[cfg(test)]
+impl Listeners {
+    /// A listener that cannot be used, so that the worker that gets it ends.
+    pub(crate) fn unusable() -> Self {
+        let nothing = std::fs::File::open("/dev/null").unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            sockets: vec![std::os::fd::OwnedFd::from(nothing).into()],
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: None,
+        }
+    }
+}
+
 fn listener(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of a process that just ended must not keep its successor from the port.

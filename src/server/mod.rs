@@ -13,7 +13,7 @@ mod stage;
 mod worker;
 
 pub use listen::Listeners;
-pub use worker::Workers;
+pub use worker::{Means, Workers};
 
 use std::time::Duration;
 
@@ -24,6 +24,10 @@ use crate::config;
 pub struct Limits {
     /// Over all workers; beyond them, callers wait in the operating system's queue.
     pub max_connections: usize,
+    /// Lines of a request's head.
+    pub max_headers: usize,
+    /// For a request's head, its target included.
+    pub max_header_bytes: usize,
     /// From the first byte of a request to the end of its headers.
     pub header_timeout: Duration,
     /// How long a caller may leave a reply unread.
@@ -34,6 +38,8 @@ impl From<&config::Proxy> for Limits {
     fn from(proxy: &config::Proxy) -> Self {
         Self {
             max_connections: proxy.max_connections,
+            max_headers: proxy.max_headers,
+            max_header_bytes: proxy.max_header_bytes,
             header_timeout: proxy.header_timeout,
             body_idle_timeout: proxy.body_idle_timeout,
         }

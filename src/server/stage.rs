@@ -9,6 +9,8 @@ use std::task::Waker;
 pub(super) enum Stage {
     #[default]
     Serving,
+    /// Serve on, but have callers go elsewhere with their next request.
+    Leaving,
     /// Finish what is being served, and take on no more.
     Stopping,
     /// Finish nothing.

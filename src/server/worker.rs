@@ -1,7 +1,7 @@
 //! The threads that accept and serve.
 
-use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,26 +15,43 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::connection::{End, serve};
+use super::connection::{Caller, End, serve};
 use super::stage::{Course, Stage};
 use super::{Limits, Listeners};
 use crate::telemetry::chain;
+use crate::telemetry::limits::{Limit, Reached};
 use crate::tls::Acceptor;
 use crate::upstream::body::ReplyBody;
 
 /// Between attempts to accept while that fails, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two lines of the log about it.
+const SAID_EVERY: Duration = Duration::from_mins(1);
 
 /// For agreeing on TLS with those who connected just before it was time to stop.
 const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 
-/// The two steps of stopping.
+/// What the workers are given.
+#[derive(Clone, Debug)]
+pub struct Means {
+    pub limits: Limits,
+    /// Counts the connections.
+    pub open: Arc<AtomicUsize>,
+    pub reached: Arc<Reached>,
+    /// From when this is cancelled, every reply tells its caller to close the connection.
+    pub leaving: CancellationToken,
+    /// When this is cancelled, the workers stop.
+    pub stopping: CancellationToken,
+}
+
+/// The steps to the end.
 #[derive(Clone, Debug)]
 struct Stop {
+    leaving: CancellationToken,
     stopping: CancellationToken,
     cutting: CancellationToken,
 }
@@ -44,22 +61,46 @@ struct Stop {
 pub struct Workers {
     stop: Stop,
     open: Arc<AtomicUsize>,
-    /// Yields nothing; ends when the last worker does.
-    ended: mpsc::Receiver<Infallible>,
+    running: usize,
+    /// Of each worker that ends, however it does.
+    ended: mpsc::Receiver<()>,
 }
 
 impl Workers {
+    /// Waits until a worker ends.
+    pub async fn ended(&mut self) {
+        if self.ended.recv().await.is_some() {
+            self.running -= 1;
+        }
+    }
+
     /// Waits until the workers were told to stop and the last connection is closed, `timeout` after that at the latest.
     /// Returns how many connections had to be cut.
     pub async fn drained(mut self, timeout: Duration) -> usize {
         self.stop.stopping.cancelled().await;
-        if tokio::time::timeout(timeout, self.ended.recv()).await.is_ok() {
+        if tokio::time::timeout(timeout, self.all_ended()).await.is_ok() {
             return 0;
         }
         let cut = self.open.load(Ordering::Relaxed);
         self.stop.cutting.cancel();
-        self.ended.recv().await;
+        self.all_ended().await;
         cut
+    }
+
+    async fn all_ended(&mut self) {
+        while self.running > 0 {
+            self.ended().await;
+        }
+    }
+}
+
+/// Tells of a worker's end, also of one by a panic.
+struct TellEnd(mpsc::Sender<()>);
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        // There is room for every worker.
+        let _ = self.0.try_send(());
     }
 }
 
@@ -71,53 +112,57 @@ struct Shared {
     slots: Arc<Semaphore>,
     open: Arc<AtomicUsize>,
     tls: Option<Acceptor>,
+    reached: Arc<Reached>,
 }
+
+/// A caller that is accepted, and by what address it called.
+type Accepted = (TcpStream, SocketAddr);
 
 impl Listeners {
     /// Starts a worker for each socket. Each makes its own handler, within its runtime, by calling `make`.
     ///
-    /// `open` counts the connections. When `stopping` is cancelled, what is waiting to be accepted still is, then the sockets
-    /// close, idle connections too, and every other one after its reply. A handler's future is dropped when its caller
+    /// When [`Means::stopping`] is cancelled, what is waiting to be accepted still is, then the sockets close, idle
+    /// connections too, and every other one after its reply. A handler's future is dropped when its caller
     /// goes away, and what it spawned in the worker's runtime ends with the worker: work that must outlive the caller
     /// belongs in another runtime. A handler that panics loses its connection, no more.
-    pub fn start<M, H, F>(
-        self,
-        limits: Limits,
-        open: Arc<AtomicUsize>,
-        stopping: &CancellationToken,
-        make: M,
-    ) -> io::Result<Workers>
+    pub fn start<M, H, F>(self, means: Means, make: M) -> io::Result<Workers>
     where
         M: Fn() -> H + Clone + Send + 'static,
         H: Fn(Request<Incoming>) -> F + 'static,
         F: Future<Output = Response<ReplyBody>> + 'static,
     {
         let shared = Shared {
-            limits,
+            limits: means.limits,
             stop: Stop {
-                stopping: stopping.clone(),
+                leaving: means.leaving,
+                stopping: means.stopping,
                 cutting: CancellationToken::new(),
             },
-            slots: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
-            open,
+            slots: Arc::new(Semaphore::new(
+                means.limits.max_connections.min(Semaphore::MAX_PERMITS),
+            )),
+            open: means.open,
             tls: self.tls,
+            reached: means.reached,
         };
-        let (alive, ended) = mpsc::channel(1);
+        let running = self.sockets.len();
+        let (end, ended) = mpsc::channel(running.max(1));
         for (number, socket) in self.sockets.into_iter().enumerate() {
-            let (worker, make, alive) = (shared.for_worker(), make.clone(), alive.clone());
+            let (worker, make, end) = (shared.for_worker(), make.clone(), TellEnd(end.clone()));
             in_thread(number, move |runtime| {
+                let _end = end;
                 runtime.block_on(async move {
                     match TcpListener::from_std(socket) {
                         Ok(listener) => worker.accept(listener, Rc::new(make())).await,
                         Err(error) => error!(error = %chain(&error), "a worker cannot use its socket"),
                     }
                 });
-                drop(alive);
             })?;
         }
         Ok(Workers {
             stop: shared.stop,
             open: shared.open,
+            running,
             ended,
         })
     }
@@ -152,6 +197,7 @@ impl Shared {
     fn for_worker(&self) -> Self {
         Self {
             stop: Stop {
+                leaving: self.stop.leaving.child_token(),
                 stopping: self.stop.stopping.child_token(),
                 cutting: self.stop.cutting.child_token(),
             },
@@ -166,35 +212,43 @@ impl Shared {
     {
         let course = Course::default();
         let mut connections = JoinSet::new();
-        let mut failing = false;
+        let (mut next, mut said) = (None, None::<Instant>);
         loop {
             let accepted = tokio::select! {
                 // Those who are waiting already are served even if it is time to stop.
                 biased;
-                accepted = self.next(&listener) => accepted,
+                accepted = self.next(&listener, &mut next) => accepted,
                 Some(ended) = connections.join_next() => {
                     report(ended);
+                    continue;
+                }
+                () = self.stop.leaving.cancelled(), if course.stage() < Stage::Leaving => {
+                    course.advance(Stage::Leaving);
                     continue;
                 }
                 () = self.stop.stopping.cancelled() => break,
             };
             match accepted {
-                Ok((stream, slot)) => {
-                    failing = false;
+                Ok((caller, slot)) => {
                     let (shared, handler, course) = (self.clone(), Rc::clone(&handler), course.clone());
                     connections
-                        .spawn_local(async move { shared.serve(stream, slot, &course, &*handler).await });
+                        .spawn_local(async move { shared.serve(caller, slot, &course, &*handler).await });
                 }
                 Err(error) if is_callers(&error) => {}
                 Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        warn!(error = %chain(&error), "cannot accept connections; trying again until it works");
+                    self.reached.count(Limit::Descriptors);
+                    if said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
+                        said = Some(Instant::now());
+                        warn!(
+                            error = %chain(&error),
+                            "cannot accept connections; trying again until it works. Said once a minute"
+                        );
                     }
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
-        drop(listener);
+        drop((listener, next));
         course.advance(Stage::Stopping);
         loop {
             tokio::select! {
@@ -209,25 +263,53 @@ impl Shared {
         }
     }
 
-    async fn next(&self, listener: &TcpListener) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await;
-        let slot = slot.map_err(io::Error::other)?;
-        let (stream, _) = listener.accept().await?;
-        Ok((stream, slot))
+    /// The next caller and a slot for it. It is accepted first, so that no worker holds a slot for a caller that comes to
+    /// another; while it waits for a slot, it waits in `next`.
+    async fn next(
+        &self,
+        listener: &TcpListener,
+        next: &mut Option<Accepted>,
+    ) -> io::Result<(Accepted, OwnedSemaphorePermit)> {
+        if next.is_none() {
+            let (_, peer) = next.insert(listener.accept().await?);
+            if self.slots.available_permits() == 0 {
+                self.reached.note(Limit::Connections, Some(*peer));
+            }
+        }
+        // The slots are never closed.
+        let slot = Arc::clone(&self.slots)
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
+        let accepted = next
+            .take()
+            .ok_or_else(|| io::Error::other("nobody was accepted"))?;
+        Ok((accepted, slot))
     }
 
-    async fn serve<H, F>(&self, stream: TcpStream, _slot: OwnedSemaphorePermit, course: &Course, handler: &H)
-    where
+    async fn serve<H, F>(
+        &self,
+        (stream, peer): Accepted,
+        _slot: OwnedSemaphorePermit,
+        course: &Course,
+        handler: &H,
+    ) where
         H: Fn(Request<Incoming>) -> F,
         F: Future<Output = Response<ReplyBody>>,
     {
         let _counted = Counted::new(&self.open);
         // Fails only for a caller who is gone already.
         let _ = stream.set_nodelay(true);
+        let caller = Caller {
+            peer,
+            limits: &self.limits,
+            slots: &self.slots,
+            reached: &self.reached,
+        };
         let (stream, end) = match &self.tls {
-            None => serve(stream, &self.limits, course, handler).await,
+            None => serve(stream, &caller, course, handler).await,
             // In a box, so that a connection without TLS takes no room for it.
-            Some(tls) => match Box::pin(self.serve_tls(tls, stream, course, handler)).await {
+            Some(tls) => match Box::pin(self.serve_tls(tls, stream, &caller, course, handler)).await {
                 Some(ended) => ended,
                 None => return,
             },
@@ -242,6 +324,7 @@ impl Shared {
         &self,
         tls: &Acceptor,
         stream: TcpStream,
+        caller: &Caller<'_>,
         course: &Course,
         handler: &H,
     ) -> Option<(TcpStream, End)>
@@ -257,7 +340,7 @@ impl Shared {
             stream = tls.accept(stream, self.limits.header_timeout) => stream?,
             () = too_late => return None,
         };
-        let (stream, end) = serve(stream, &self.limits, course, handler).await;
+        let (stream, end) = serve(stream, caller, course, handler).await;
         Some((stream.into_inner().0, end))
     }
 }

@@ -19,6 +19,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
+use super::limits::{Limit, Reached};
 use crate::snaptrade::route::Route;
 pub use exposition::Format;
 use labels::ROUTES;
@@ -122,6 +123,8 @@ pub struct Metrics {
     tls_failures: Family<labels::Listener, Counter>,
     ops_token_failures: Counter,
     connections_open: Arc<AtomicUsize>,
+    requests_in_flight: Arc<AtomicUsize>,
+    limits_reached: Arc<Reached>,
 }
 
 impl Metrics {
@@ -130,8 +133,14 @@ impl Metrics {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(process::Process));
         let own = registry.sub_registry_with_prefix("snaptrade_sidecar");
-        let connections_open = Arc::new(AtomicUsize::new(0));
-        own.register_collector(Box::new(process::Connections(connections_open.clone())));
+        let connections_open = under_way(
+            own,
+            "connections_open",
+            "Connections from callers that are open now.",
+        );
+        let help = "Calls that wait for SnapTrade to answer now.";
+        let requests_in_flight = under_way(own, "requests_in_flight", help);
+        own.register_collector(Box::new(process::Panics));
         own.register("build", "What is running", Info::new(build()));
         let metrics = Self {
             limits: register(own, "user_limit", "Users allowed"),
@@ -174,6 +183,8 @@ impl Metrics {
             tenants: ArcSwap::default(),
             unknown: Place::of(UNKNOWN.into()),
             connections_open,
+            requests_in_flight,
+            limits_reached: limits(own),
             registry,
         };
         metrics.set_tenants(tenants);
@@ -307,6 +318,21 @@ impl Metrics {
         self.connections_open.clone()
     }
 
+    /// The number of calls that wait for SnapTrade; whoever sends them counts here.
+    pub fn requests_in_flight(&self) -> Arc<AtomicUsize> {
+        self.requests_in_flight.clone()
+    }
+
+    /// For whoever watches over a limit.
+    pub fn limits_reached(&self) -> Arc<Reached> {
+        self.limits_reached.clone()
+    }
+
+    /// A limit was reached, by nobody in particular.
+    pub fn limit(&self, limit: Limit) {
+        self.limits_reached.note(limit, None);
+    }
+
     /// Everything, as text.
     pub fn encode(&self, format: Format) -> String {
         let mut openmetrics = String::new();
@@ -335,6 +361,28 @@ fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, he
     let metric = M::default();
     registry.register(name, help, metric.clone());
     metric
+}
+
+/// Each with its own count, from the start.
+fn limits(registry: &mut Registry) -> Arc<Reached> {
+    let reached: Family<labels::Limit, Counter> = register(registry, "limits", "Limits that were reached");
+    let count = |limit: Limit| {
+        let limit = limit.label();
+        reached.get_or_create_owned(&labels::Limit { limit })
+    };
+    Arc::new(Reached::new(Limit::ALL.map(count)))
+}
+
+/// What others count while it is under way.
+fn under_way(registry: &mut Registry, name: &'static str, help: &'static str) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let collected = Arc::clone(&count);
+    registry.register_collector(Box::new(process::UnderWay {
+        name,
+        help,
+        count: collected,
+    }));
+    count
 }
 
 fn seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {

@@ -2,11 +2,15 @@
 //!
 //! - [`logging`]: what happened, line by line, on stderr.
 //! - [`metrics`]: counts and durations, for scraping.
+//! - [`limits`]: which limits are reached, counted and said now and then.
+//! - [`panics`]: what must not happen, told without secrets.
 //! - [`health`]: whether the process lives, and whether it should get traffic.
 
 pub mod health;
+pub mod limits;
 pub mod logging;
 pub mod metrics;
+pub mod panics;
 mod sink;
 
 use std::error::Error;

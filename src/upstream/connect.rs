@@ -30,8 +30,9 @@ const TCP_KEEPALIVE_RETRIES: u32 = 3;
 /// A connection that died without a word would otherwise take every HTTP/2 request into its response timeout.
 const PING_EVERY: Duration = Duration::from_secs(15);
 const PONG_WITHIN: Duration = Duration::from_secs(10);
-/// For the header section of a reply over HTTP/2; about what HTTP/1.1 is given by default.
-const HEADER_LIST_BYTES_MAX: u32 = 400 * 1024;
+/// For the head of a reply, and what is buffered of a body on its way at either end of a connection: with much more,
+/// callers that do not read could take a great deal.
+const BUFFER_BYTES_MAX: u32 = 128 << 10;
 
 /// A connection, by what was agreed on in TLS.
 pub(super) enum Connected {
@@ -84,7 +85,7 @@ impl Connector {
                 .timer(TokioTimer::new())
                 .keep_alive_interval(PING_EVERY)
                 .keep_alive_timeout(PONG_WITHIN)
-                .max_header_list_size(HEADER_LIST_BYTES_MAX)
+                .max_header_list_size(BUFFER_BYTES_MAX)
                 .handshake(stream)
                 .await
                 .map_err(UpstreamError::connect)?;
@@ -100,6 +101,7 @@ impl Connector {
                 .allow_obsolete_multiline_headers_in_responses(true)
                 // Most requests are a head alone: one buffer is written sooner than a list of them.
                 .writev(false)
+                .max_buf_size(BUFFER_BYTES_MAX as usize)
                 .handshake(line)
                 .await
                 .map_err(UpstreamError::connect)?;

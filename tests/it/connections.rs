@@ -89,7 +89,9 @@ async fn a_head_that_does_not_end_is_given_up_and_a_quiet_connection_is_not() {
     let mut kept = it.answered(GET, OK).await;
     kept.head().await;
     for sent in ["G", "GET / HTTP/1.1\r\nHost: a\r\n"] {
-        it.sends(sent).await.closed().await;
+        let mut slow = it.sends(sent).await;
+        assert_eq!(verdict(&mut slow).await, own("408", "head_timeout"));
+        slow.closed().await;
     }
     for caller in [&mut quiet, &mut kept] {
         caller.send(GET).await;

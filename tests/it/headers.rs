@@ -198,7 +198,7 @@ async fn r1_a_hundred_headers_pass_and_more_are_refused() {
 #[tokio::test]
 async fn r1_a_large_head_passes_and_one_that_is_too_large_is_refused() {
     let mut it = Between::start().await;
-    let large = "x".repeat(300_000);
+    let large = "x".repeat(130_000);
     let fields = it.fields(format!("GET / HTTP/1.1\r\nX: {large}\r\n\r\n")).await;
     assert!(fields == [format!("x: {large}")]);
     let fields = it
@@ -210,7 +210,7 @@ async fn r1_a_large_head_passes_and_one_that_is_too_large_is_refused() {
 
     let mut caller = it.caller().await;
     caller.try_send("GET / HTTP/1.1\r\nX: ").await;
-    caller.try_send("x".repeat(600_000)).await;
+    caller.try_send("x".repeat(140_000)).await;
     refused(&mut caller, "431 Request Header Fields Too Large").await;
     it.nothing_was_forwarded().await;
 }

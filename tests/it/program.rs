@@ -26,8 +26,12 @@ pub(crate) fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Comma
 
 fn command_of(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(program);
+    command.args(arguments);
+    configured(command, environment)
+}
+
+fn configured(mut command: Command, environment: &[(&str, &str)]) -> Command {
     command
-        .args(arguments)
         .env_clear()
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
@@ -70,12 +74,16 @@ fn parsed(line: &str) -> Option<Value> {
 
 impl Program {
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        Self::of(env!("CARGO_BIN_EXE_snaptrade-sidecar"), arguments, environment)
+        Self::run(command(arguments, environment))
     }
 
     /// Of a program that becomes the sidecar.
     pub(crate) fn of(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = command_of(program, arguments, environment).spawn().unwrap();
+        Self::run(command_of(program, arguments, environment))
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         Self {
             out: Output::of(child.stdout.take().unwrap()),
             err: Output::of(child.stderr.take().unwrap()),
@@ -207,6 +215,25 @@ pub(crate) async fn remembering(sim: &Simulator, registry: &str, more: &[(&str, 
 }
 
 impl Sidecar {
+    /// Which may have so many files open.
+    pub(crate) async fn start_with_files(sim: Simulator, files: u32) -> Self {
+        let url = sim.url();
+        let program = env!("CARGO_BIN_EXE_snaptrade-sidecar");
+        let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.args([
+            "-c",
+            &script,
+            program,
+            "--listen",
+            ANY_PORT,
+            "--ops-listen",
+            ANY_PORT,
+        ]);
+        shell.args(["--upstream", &url]);
+        Self::ready(sim, Program::run(configured(shell, &TWO_VARIABLES))).await
+    }
+
     /// `settings` are configuration keys and their values.
     pub(crate) async fn start(sim: Simulator, settings: &[(&str, &str)]) -> Self {
         let url = sim.url();
@@ -216,7 +243,10 @@ impl Sidecar {
             .collect();
         let mut arguments = vec!["--listen", ANY_PORT, "--ops-listen", ANY_PORT, "--upstream", &url];
         arguments.extend(settings.iter().map(String::as_str));
-        let mut program = Program::start(&arguments, &TWO_VARIABLES);
+        Self::ready(sim, Program::start(&arguments, &TWO_VARIABLES)).await
+    }
+
+    async fn ready(sim: Simulator, mut program: Program) -> Self {
         let ready = program.logged("snaptrade-sidecar is ready").await;
         let text = |field: &str| ready[field].as_str().unwrap().to_owned();
         Self {

@@ -54,7 +54,7 @@ async fn a_port_that_is_taken_is_named_with_what_to_do() {
         (ANY_PORT, address.as_str(), "ops.listen"),
     ] {
         let ended = run(&["--listen", listen, "--ops-listen", ops], &TWO_VARIABLES).await;
-        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.code, Some(71));
         let expected = format!(
             "error: cannot listen on {address} ({key}); another program has this port, perhaps another sidecar: stop \
              it, or choose another address: Address already in use (os error 98)\n"
@@ -74,7 +74,7 @@ async fn a_missing_key_is_named_with_what_to_do() {
         (&TWO_VARIABLES[1..], "SNAPTRADE_CLIENT_ID"),
     ] {
         let ended = run(&[], environment).await;
-        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.code, Some(78));
         assert!(
             ended.err.starts_with("error: the configuration has a fault:\n- "),
             "{}",

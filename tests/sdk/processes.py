@@ -105,8 +105,8 @@ def environment(**variables):
 class Simulator(Program):
     """A stand-in for SnapTrade with room for five users."""
 
-    def __init__(self, binary):
-        command = [binary, "simulate", "--listen", "127.0.0.1:0", "--round-trip", "0ms"]
+    def __init__(self, binary, *options):
+        command = [binary, "simulate", *options, "--listen", "127.0.0.1:0", "--round-trip", "0ms"]
         command += ["--settle-time", "200ms", "--client-id", CLIENT_ID, "--consumer-key", CONSUMER_KEY]
         super().__init__("simulator", command, environment())
         self.url = self.await_start("stdout", self._address)
@@ -151,15 +151,15 @@ class Sidecar(Program):
             "SNAPTRADE_SIDECAR__LOG__FORMAT": "json",
         }
         super().__init__("sidecar", [binary, "serve"], environment(**variables))
-        self.url = self.await_start("stderr", self._address)
+        self.url, self.ops = self.await_start("stderr", self._addresses)
 
     @staticmethod
-    def _address(line):
+    def _addresses(line):
         try:
             logged = json.loads(line)
         except ValueError:
             return None
-        return logged.get("proxy") or logged.get("fields", {}).get("proxy")
+        return (logged["proxy"], logged["ops"]) if "proxy" in logged else None
 
 
 class Client(Program):

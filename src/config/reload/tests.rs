@@ -78,6 +78,7 @@ fn others(folder: &std::path::Path) -> BTreeMap<&'static str, (&'static str, Str
         same("proxy.listen", "127.0.0.1:8181"),
         same("proxy.upstream", "https://other.example.com"),
         same("proxy.upstream_ca_file", &file("ca", &ca)),
+        same("proxy.max_header_bytes", "70000"),
         same("ops.listen", "127.0.0.1:9191"),
         same("ops.token", "a-token-that-is-new"),
         as_if(
@@ -128,7 +129,7 @@ fn others(folder: &std::path::Path) -> BTreeMap<&'static str, (&'static str, Str
             Kind::OneOf(words) => words[1].to_owned(),
             _ => continue,
         };
-        others.insert(key.path, (key.path, other));
+        others.entry(key.path).or_insert((key.path, other));
     }
     others
 }
@@ -216,6 +217,8 @@ fn every_key_takes_effect_or_is_said_to_wait_for_a_restart() {
             "proxy.tls_key_file",
             "proxy.connect_timeout",
             "proxy.max_connections",
+            "proxy.max_headers",
+            "proxy.max_header_bytes",
             "proxy.header_timeout",
             "proxy.body_idle_timeout",
             "proxy.worker_threads",

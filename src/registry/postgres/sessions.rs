@@ -1,7 +1,7 @@
 //! The connections, and who keeps trying when there are none.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -174,7 +174,7 @@ impl Sessions {
 }
 
 /// Notices when the database goes, and tries until it is back.
-pub(super) async fn keep(sessions: Arc<Sessions>) {
+pub(super) async fn keep(sessions: &Sessions) {
     let mut pause = PAUSE_MIN;
     let mut said = None;
     loop {

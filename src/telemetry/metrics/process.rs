@@ -1,4 +1,4 @@
-//! What is read at the moment of a scrape: open connections, and what the kernel says of this process.
+//! What is read at the moment of a scrape: what is under way, and what the kernel says of this process.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,15 +10,32 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-/// Connections of the data plane.
-#[derive(Debug)]
-pub(super) struct Connections(pub(super) Arc<AtomicUsize>);
+use crate::telemetry::panics;
 
-impl Collector for Connections {
+/// Something of the data plane that others count.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) count: Arc<AtomicUsize>,
+}
+
+impl Collector for UnderWay {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let open = ConstGauge::new(self.0.load(Ordering::Relaxed));
-        let help = "Connections from callers that are open now.";
-        open.encode(encoder.encode_descriptor("connections_open", help, None, open.metric_type())?)
+        let now = ConstGauge::new(self.count.load(Ordering::Relaxed));
+        now.encode(encoder.encode_descriptor(self.name, self.help, None, now.metric_type())?)
+    }
+}
+
+/// What must not happen, in this process.
+#[derive(Debug)]
+pub(super) struct Panics;
+
+impl Collector for Panics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let panics = ConstCounter::new(panics::count());
+        let help = "Errors of the sidecar's own, which the log names.";
+        panics.encode(encoder.encode_descriptor("panics", help, None, panics.metric_type())?)
     }
 }
 
