@@ -29,7 +29,7 @@ pub struct LookError {
     why: String,
     remedy: &'static str,
     /// When the next call is welcome, if this one was throttled.
-    pub(super) retry_after: Option<Duration>,
+    pub retry_after: Option<Duration>,
 }
 
 impl LookError {

@@ -12,7 +12,7 @@ use super::access::Standing;
 use super::answers::{Evicted, Paused, Protected};
 use super::people::{InPath, answer, in_path, registry_down};
 use super::problem::Problem;
-use super::status::{LIST_AGE_MAX, unknown};
+use super::status::{LIST_AGE_MAX, not_listed};
 use crate::guard::{ByHand, Guard, Unable};
 use crate::types::UserId;
 
@@ -43,7 +43,7 @@ pub(super) async fn evict(
 
 fn nobody_deleted(unable: &Unable) -> Problem {
     let (status, code) = match unable {
-        Unable::Look(error) => return unknown(error),
+        Unable::Look(error) => return not_listed(error),
         Unable::Registry(error) => return registry_down("Nobody was deleted", error),
         Unable::NotListed => (StatusCode::NOT_FOUND, "sidecar_user_not_listed"),
         Unable::Protected(..) => (StatusCode::CONFLICT, "sidecar_user_protected"),

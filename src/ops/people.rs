@@ -13,7 +13,7 @@ use super::Ops;
 use super::access::Standing;
 use super::answers::{Connections, Entry, Evictions, Next, User, Users};
 use super::problem::Problem;
-use super::status::{LIST_AGE_MAX, unknown};
+use super::status::{LIST_AGE_MAX, not_listed};
 use crate::admission::known::Source;
 use crate::admission::policy::{Ranked, Verdict};
 use crate::guard::{Guard, Unable};
@@ -103,7 +103,7 @@ pub(super) fn answer(body: impl Serialize) -> Response {
 
 async fn ranking(guard: &Guard) -> Result<Vec<Ranked>, Problem> {
     guard.ranking(LIST_AGE_MAX).await.map_err(|unable| match unable {
-        Unable::Look(error) => unknown(&error),
+        Unable::Look(error) => not_listed(&error),
         other => registry_down("What is known of the users cannot be read", &other),
     })
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::Ops;
 use super::access::Standing;
 use super::problem::Problem;
-use crate::guard::Seen;
+use crate::guard::{LookError, Seen};
 use crate::types::UserId;
 
 /// A list this old still serves; so `listUsers` is asked once in this time at most, however many ask here.
@@ -47,12 +47,24 @@ pub(super) async fn status(
 ) -> Result<Response, Problem> {
     let guard = ops.tenant(uri.query())?;
     // The guard has told the log of it.
-    let seen = guard.look(LIST_AGE_MAX).await.map_err(|error| unknown(&error))?;
+    let seen = guard
+        .look(LIST_AGE_MAX)
+        .await
+        .map_err(|error| not_listed(&error))?;
     let report = report(&seen, guard.terms().max_users, standing);
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(report)).into_response())
 }
 
-pub(super) fn unknown(error: &dyn Error) -> Problem {
+/// Says when to try again, where `SnapTrade` does.
+pub(super) fn not_listed(error: &LookError) -> Problem {
+    let problem = unknown(error);
+    match error.retry_after {
+        Some(time) => problem.retry_after(u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)),
+        None => problem,
+    }
+}
+
+fn unknown(error: &dyn Error) -> Problem {
     let detail = format!(
         "How many users there are is not known: {error}. Try again in a few seconds; if it stays, check the tenant's \
          client_id and consumer_key, and that the upstream can be reached."

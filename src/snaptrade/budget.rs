@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::types::Millis;
 
-/// How many calls are left until [`RESET`].
+/// How many calls are left.
 pub const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");

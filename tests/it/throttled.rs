@@ -8,7 +8,7 @@ use snaptrade_sidecar::simulator::CallKind::{Delete, List, Register};
 use snaptrade_sidecar::simulator::{Fault, FaultCall, FaultKind, Options};
 
 use crate::harness::{CLIENT_ID, FIVE, Harness, options};
-use crate::ops::metrics_of;
+use crate::ops::{ask, metrics_of};
 
 fn throttled(call: FaultCall, seconds: u64) -> Fault {
     Fault::new(call, FaultKind::Throttled(seconds))
@@ -76,6 +76,20 @@ async fn r4_nobody_waits_for_a_welcome_once_the_caller_has_left() {
         "forwarded; reason=already-listed"
     );
     assert_eq!(it.sim.count(Register), 1);
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_is_told_when_a_call_is_welcome_again() {
+    let it = Harness::with_users(&FIVE, options(), &[("ops.token", "open-sesame")]).await;
+    it.sim.inject(throttled(FaultCall::List, 7));
+    let token = [("authorization", "Bearer open-sesame")];
+    let reply = ask(&it, "POST", "/api/tenants/default/users/a/evict", &token, None).await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.header("retry-after")),
+        (502, Some("7"))
+    );
+    assert_eq!(it.sim.users(), FIVE);
     it.stop().await;
 }
 
