@@ -263,13 +263,13 @@ impl App {
             );
             delay = Duration::ZERO;
         }
+        health.start_draining();
+        stopping.cancel();
         tracing::info!(
             delay_s = delay.as_secs(),
             timeout_s = timeout.as_secs(),
             "draining"
         );
-        health.start_draining();
-        stopping.cancel();
         tokio::time::sleep(delay).await;
         closing.cancel();
         parts.finish(timeout).await;

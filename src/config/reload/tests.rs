@@ -61,6 +61,8 @@ fn told(change: &Change) -> Vec<String> {
     change.waiting.iter().map(ToString::to_string).collect()
 }
 
+const TOKEN: &str = "a-token-that-is-new";
+
 /// What every key is called in a change, and another value than in [`BASE`].
 fn others(folder: &std::path::Path) -> BTreeMap<&'static str, (&'static str, String)> {
     let file = |name: &str, text: &str| {
@@ -80,12 +82,8 @@ fn others(folder: &std::path::Path) -> BTreeMap<&'static str, (&'static str, Str
         same("proxy.upstream_ca_file", &file("ca", &ca)),
         same("proxy.max_header_bytes", "70000"),
         same("ops.listen", "127.0.0.1:9191"),
-        same("ops.token", "a-token-that-is-new"),
-        as_if(
-            "ops.token_file",
-            "ops.token",
-            file("token", "a-token-that-is-new"),
-        ),
+        same("ops.token", TOKEN),
+        as_if("ops.token_file", "ops.token", file("token", TOKEN)),
         same("ops.hosts", "sidecar.internal"),
         same("ops.allowed_origins", "https://app.example.com"),
         same("webhooks.listen", "127.0.0.1:9393"),
