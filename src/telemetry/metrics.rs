@@ -56,10 +56,11 @@ pub const NOTICE_OUTCOMES: [&str; 3] = ["delivered", "given-up", "dropped"];
 pub const MANAGEMENT_CALLS: [&str; 2] = ["list_users", "delete_user"];
 pub const MANAGEMENT_OUTCOMES: [&str; 2] = ["ok", "error"];
 /// Why a call got no answer, or only part of one; see [`crate::upstream::error`].
-pub const UPSTREAM_ERRORS: [&str; 9] = [
+pub const UPSTREAM_ERRORS: [&str; 10] = [
     "dns",
     "connect",
     "tls",
+    "loop",
     "connect_timeout",
     "timeout",
     "broke_off",

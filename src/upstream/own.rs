@@ -60,10 +60,7 @@ pub(super) struct Loop {
 impl fmt::Display for Loop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, listener } = self;
-        write!(
-            f,
-            "its address is {key} ({listener}); set proxy.upstream to SnapTrade's origin"
-        )
+        write!(f, "its address is that of {key}, {listener}")
     }
 }
 
