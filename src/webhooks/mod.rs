@@ -38,6 +38,8 @@ use crate::snaptrade::canonical::Canonical;
 use crate::telemetry::metrics::Metrics;
 use crate::types::Millis;
 use event::Event;
+#[cfg(fuzzing)]
+pub use event::told;
 use forward::Forward;
 use problem::Problem;
 use record::Outcome;

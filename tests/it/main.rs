@@ -43,4 +43,5 @@ mod streaming;
 mod targets;
 mod tenants;
 mod tls;
+mod watched;
 mod webhooks;
