@@ -10,3 +10,13 @@ bench:
 .PHONY: bench-quick
 bench-quick:
 	@$(if $(WRITE),benches/quick.py --write,tests/run bench)
+
+# Fuzzes each target for FUZZ_SECONDS (600 unless set); what it finds stays in target/fuzz.
+.PHONY: fuzz
+fuzz:
+	@fuzz/run
+
+# Changes the code that decides, one place at a time, and tells which changes no test notices.
+.PHONY: mutants
+mutants:
+	@tests/mutants

@@ -3,6 +3,7 @@
 mod knowledge;
 mod memory;
 mod policies;
+mod reasons;
 mod roster;
 mod scale;
 mod throttling;

@@ -117,3 +117,62 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snaptrade::canonical::Canonical;
+    use crate::snaptrade::signature::Form;
+    use crate::types::Timestamp;
+
+    #[test]
+    fn r13_neither_a_registration_nor_its_answer_prints_what_is_secret() {
+        let registration = Registration {
+            path: "/snapTrade/registerUser".to_owned(),
+            query: "s3cr3t".to_owned(),
+            headers: HeaderMap::from_iter([(http::header::AUTHORIZATION, "s3cr3t".parse().unwrap())]),
+            body: Bytes::from_static(b"{\"x\":\"s3cr3t\"}"),
+            proven: Proven {
+                form: Form::OURS,
+                timestamp: Timestamp(1),
+                user_id: Some(UserId::new("new")),
+                body: Canonical::read(b"{\"x\":\"s3cr3t\"}").unwrap(),
+            },
+            arrived: Instant::now(),
+        };
+        assert_eq!(
+            format!("{registration:?}"),
+            "Registration { path: \"/snapTrade/registerUser\", user_id: Some(\"new\"), .. }"
+        );
+        assert!(!format!("{:?}", registration.proven).contains("s3cr3t"));
+        let admitted = Admitted {
+            answer: Ok(Response::new(Bytes::from_static(b"s3cr3t"))),
+            ..Admitted::refused(Refusal::Failed)
+        };
+        assert_eq!(format!("{admitted:?}"), "Admitted { outcome: \"forwarded\", .. }");
+    }
+
+    #[test]
+    fn each_refusal_is_told_by_a_word_of_its_own() {
+        let said = [
+            Refusal::ReplyTooLong,
+            Refusal::QueueFull,
+            Refusal::QueuedTooLong,
+            Refusal::ListFailed,
+            Refusal::CallerGone,
+            Refusal::Failed,
+        ]
+        .map(|refusal| refusal.to_string());
+        assert_eq!(
+            said,
+            [
+                "reply-too-long",
+                "queue-full",
+                "queued-too-long",
+                "list-failed",
+                "caller-gone",
+                "failed",
+            ]
+        );
+    }
+}

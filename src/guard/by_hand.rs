@@ -291,3 +291,44 @@ impl Guard {
         self.journal(entry).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_is_told_why_nothing_was_done_and_what_to_do() {
+        let pattern = || Some("vip-*".to_owned());
+        for (unable, said) in [
+            (
+                LookError::new(Some(500), "no list".to_owned()).into(),
+                "the users cannot be listed: no list",
+            ),
+            (RegistryError("it is full".to_owned()).into(), "it is full"),
+            (Unable::Protected(Protection::Hand, None), "unprotect it first"),
+            (
+                Unable::Protected(Protection::Pattern, pattern()),
+                "by \"vip-*\" of eviction.protect",
+            ),
+            (
+                Unable::Protected(Protection::NotEvictable, None),
+                "eviction.evictable",
+            ),
+            (
+                Unable::Protected(Protection::Unlisted, None),
+                "does not list this user yet",
+            ),
+            (
+                Unable::Protected(Protection::Young, None),
+                "lift the protection first",
+            ),
+            (Unable::NotListed, "does not list this user"),
+            (Unable::Busy, "try again in a moment"),
+            (Unable::Refused, "the log says"),
+            (Unable::Stopping, "is shutting down"),
+        ] {
+            let told = unable.to_string();
+            assert!(told.contains(said), "{told}");
+        }
+    }
+}

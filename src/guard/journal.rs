@@ -77,3 +77,16 @@ pub(super) async fn within<T>(
 pub(super) fn now() -> Millis {
     Millis::from(SystemTime::now())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn r14_a_registry_that_does_not_answer_is_not_waited_for() {
+        let never = std::future::pending::<Result<(), RegistryError>>();
+        let error = within(never).await.unwrap_err();
+        assert!(error.to_string().contains("did not answer within"), "{error}");
+        assert!(within(async { Ok(()) }).await.is_ok());
+    }
+}

@@ -80,3 +80,60 @@ impl Replays {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Response;
+
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_mins(2);
+
+    fn replays() -> Replays {
+        Replays::new(WINDOW, Handle::current(), Kept::default())
+    }
+
+    fn reply(status: u16) -> Admitted {
+        let mut response = Response::new(Bytes::from_static(b"{\"userSecret\":\"s3cr3t\"}"));
+        *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
+        Admitted {
+            answer: Ok(response),
+            evicted: Vec::new(),
+            unsettled: None,
+            retried: false,
+            replayed: false,
+            reason: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r12_a_reply_is_gone_from_memory_when_its_window_is_over() {
+        let (replays, user) = (replays(), UserId::new("new"));
+        replays.keep(&user, reply(200));
+        tokio::time::advance(WINDOW / 2).await;
+        // A second one of the same user has a window of its own.
+        replays.keep(&user, reply(200));
+        tokio::task::yield_now().await;
+        tokio::time::advance(WINDOW / 2 + Duration::from_millis(2)).await;
+        tokio::task::yield_now().await;
+        assert!(replays.kept().contains_key(&user));
+        tokio::time::advance(WINDOW).await;
+        tokio::task::yield_now().await;
+        assert!(replays.kept().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r12_so_many_replies_are_kept_and_none_without_a_secret() {
+        let replays = replays();
+        replays.keep(&UserId::new("refused"), reply(400));
+        assert!(replays.kept().is_empty());
+        for user in 0..=KEPT_MAX {
+            replays.keep(&UserId::new(user.to_string()), reply(200));
+        }
+        assert_eq!(replays.kept().len(), KEPT_MAX);
+        assert!(replays.take(&UserId::new(KEPT_MAX.to_string())).is_none());
+        assert!(replays.take(&UserId::new("0")).is_some());
+        assert!(replays.take(&UserId::new("0")).is_none());
+    }
+}

@@ -88,7 +88,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::calls::{Call, CallKind};
 pub use self::faults::{Fault, FaultCall, FaultKind};
 pub use self::options::{Key, LimitField, ListOrder, Options};
-pub use self::signature::{Dialect, Escaping, KeyForm, sign};
+pub use self::signature::{Dialect, Escaping, KeyForm, sign, sign_body};
 use self::state::State;
 
 /// A running stand-in. It stops when this is dropped.

@@ -77,7 +77,7 @@ pub fn sign(consumer_key: &str, dialect: Dialect, path: &str, query: &str, body:
 }
 
 /// The same for a webhook, whose body alone is signed.
-pub(super) fn sign_body(consumer_key: &str, dialect: Dialect, body: &[u8]) -> Option<String> {
+pub fn sign_body(consumer_key: &str, dialect: Dialect, body: &[u8]) -> Option<String> {
     sign_text(consumer_key, dialect.key, &content(body, dialect.escaping)?)
 }
 

@@ -148,10 +148,11 @@ fn refused(status: u16, error: &ErrorBody, phrases: &[String], newcomer: Option<
         // An id may be echoed escaped or cut, so a phrase that it holds itself is no evidence at all.
         let own_words = phrase.is_empty() || id.contains(&phrase);
         !own_words
-            && error
-                .details
-                .iter()
-                .any(|detail| without_echo(&detail.to_lowercase(), &id).contains(&phrase))
+            && error.details.iter().any(|detail| {
+                let pieces = detail.to_lowercase();
+                let mut pieces = without_echo(&pieces, &id).into_iter();
+                pieces.any(|piece| piece.contains(&phrase))
+            })
     };
     if error.has_code(CODE_ALREADY_EXISTS) {
         Answer::AlreadyExists
@@ -168,28 +169,24 @@ fn refused(status: u16, error: &ErrorBody, phrases: &[String], newcomer: Option<
     }
 }
 
-/// The text with the id blotted out wherever it stands as a word of its own. Inside other words it is no echo:
-/// a user called "e" must not make "limit reached" unreadable.
-fn without_echo(text: &str, id: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
+/// The pieces of the text between the places where the id stands as a word of its own. Inside other words it is no
+/// echo: a user called "e" must not make "limit reached" unreadable.
+fn without_echo<'t>(text: &'t str, id: &str) -> Vec<&'t str> {
+    let (mut pieces, mut start, mut from) = (Vec::new(), 0, 0);
     let has_word = id.contains(char::is_alphanumeric);
-    while let Some(at) = has_word.then(|| rest.find(id)).flatten() {
-        let (before, after) = (&rest[..at], &rest[at + id.len()..]);
-        out.push_str(before);
-        let joined =
-            joins(out.chars().last(), id.chars().next()) || joins(id.chars().last(), after.chars().next());
-        if joined {
-            let step = rest[at..].chars().next().map_or(1, char::len_utf8);
-            out.push_str(&rest[at..at + step]);
-            rest = &rest[at + step..];
+    while let Some(at) = has_word.then(|| text[from..].find(id)).flatten() {
+        let at = from + at;
+        let (before, after) = (&text[start..at], &text[at + id.len()..]);
+        if joins(before.chars().last(), id.chars().next()) || joins(id.chars().last(), after.chars().next()) {
+            from = at + text[at..].chars().next().map_or(1, char::len_utf8);
         } else {
-            out.push('\u{fffd}');
-            rest = after;
+            pieces.push(before);
+            start = at + id.len();
+            from = start;
         }
     }
-    out.push_str(rest);
-    out
+    pieces.push(&text[start..]);
+    pieces
 }
 
 fn joins(left: Option<char>, right: Option<char>) -> bool {

@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(with(Some(b"")), Unproven::NotRecognised);
         assert_eq!(with(Some(b"bm9wZQ==")), Unproven::NotRecognised);
         assert_eq!(Unproven::NotRecognised.reason(), "signature-not-recognised");
-        assert_eq!(Unproven::Stale.reason(), "timestamp-stale");
+        assert_eq!(Unproven::Stale.to_string(), "timestamp-stale");
     }
 
     #[test]

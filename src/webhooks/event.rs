@@ -138,6 +138,12 @@ impl Kind {
     }
 }
 
+/// For the fuzzer: what a body says, as text.
+#[cfg(fuzzing)]
+pub fn told(body: &[u8]) -> Option<String> {
+    Event::read(body).map(|event| format!("{event:?}, {:?}, lacks {}", event.news(), event.lacks()))
+}
+
 /// ISO 8601; in UTC where it says no offset, as Python's `isoformat` leaves it.
 fn millis(text: &str) -> Option<Millis> {
     let local = || {

@@ -39,6 +39,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::tls::Acceptor;
 use crate::types::Millis;
 use event::Event;
+#[cfg(fuzzing)]
+pub use event::told;
 use forward::Forward;
 use problem::Problem;
 use record::Outcome;

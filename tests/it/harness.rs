@@ -14,6 +14,8 @@ use snaptrade_sidecar::upstream::{outbound, tls};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::watched;
+
 pub(crate) const ANY_PORT: &str = "127.0.0.1:0";
 pub(crate) const CLIENT_ID: &str = "SIMULATOR";
 /// Has characters that `encodeURI` changes, so that the two ways to use a key differ.
@@ -137,6 +139,7 @@ impl Harness {
 
     /// `settings` are configuration keys and their values.
     pub(crate) async fn with(options: Options, settings: &[(&str, &str)]) -> Self {
+        watched::begin();
         let sim = Simulator::start(options, ANY_PORT.parse().unwrap())
             .await
             .unwrap();

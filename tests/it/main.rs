@@ -55,4 +55,5 @@ mod tenants;
 mod throttled;
 mod tls;
 mod trouble;
+mod watched;
 mod webhooks;

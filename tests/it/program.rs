@@ -33,6 +33,8 @@ fn command_of(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -
 fn configured(mut command: Command, environment: &[(&str, &str)]) -> Command {
     command
         .env_clear()
+        // Where it tells what of it was executed, if it was built to.
+        .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

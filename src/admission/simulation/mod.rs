@@ -1,6 +1,6 @@
 //! Many admissions against a model of SnapTrade, from one seed, with the rules checked at every step.
 //!
-//! `SIMULATION_SEED=n cargo test --lib simulation` replays one seed, printing its steps.
+//! `SIMULATION_SEED=n cargo test --lib simulation` replays one seed, printing its steps; `SIMULATION_SEEDS=n` runs so many.
 
 mod checks;
 mod scene;
@@ -330,7 +330,8 @@ fn simulation_of_many_seeds() {
     if let Ok(seed) = std::env::var("SIMULATION_SEED") {
         return Run::new(seed.parse().expect("SIMULATION_SEED is a number"), true).all();
     }
-    for seed in 0..SEEDS {
+    let seeds = std::env::var("SIMULATION_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("a number"));
+    for seed in 0..seeds {
         let run = std::panic::catch_unwind(|| Run::new(seed, false).all());
         assert!(
             run.is_ok(),

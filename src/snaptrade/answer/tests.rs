@@ -147,6 +147,17 @@ fn r9_an_echoed_id_is_no_limit_error() {
     );
 }
 
+/// Found by fuzzing: what stood in the place of the id was taken for a phrase.
+#[test]
+fn r9_where_the_id_was_no_phrase_is_found() {
+    let body = br#"{"detail":"Invalid userId: new."}"#;
+    for phrase in ["\u{fffd}", " .", ": ."] {
+        let phrases = [phrase.to_owned()];
+        let answer = classify_registration(400, body, &phrases, Some(&UserId::new("new")));
+        assert_eq!(answer, Answer::Refused, "{phrase:?}");
+    }
+}
+
 #[test]
 fn a_short_id_does_not_hide_the_limit() {
     for newcomer in ["e", "a", "1", "lim", "it", "", " ", "é"] {

@@ -18,6 +18,20 @@ fn utf8(body: &str) -> String {
 }
 
 #[test]
+fn why_there_is_no_form_is_said_without_a_word_of_the_body() {
+    let deep = "[".repeat(DEPTH_MAX + 1) + &"]".repeat(DEPTH_MAX + 1);
+    for (body, said) in [
+        ("s3cr3t", "the body is not JSON"),
+        (r#"{"s3cr3t":1,"s3cr3t":2}"#, "the body repeats a key"),
+        (&deep, "the body nests deeper than 64 levels"),
+    ] {
+        let error = Canonical::read(body.as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), said);
+    }
+    assert!(!format!("{:?}", Canonical::read(br#"{"x":"s3cr3t"}"#)).contains("s3cr3t"));
+}
+
+#[test]
 fn an_empty_body_and_an_empty_object_are_null() {
     for body in ["", "{}", " { } ", "null"] {
         assert_eq!(

@@ -1,0 +1,176 @@
+//! Why no room was made, what comes of it, and what is said.
+
+use super::*;
+use crate::admission::roster::Unresolved;
+
+const ALL: [Reason; 14] = [
+    Reason::AlreadyListed,
+    Reason::NoUserId,
+    Reason::ListFailed,
+    Reason::TooManyOver,
+    Reason::NobodyEvictable,
+    Reason::DeletionUnsettled,
+    Reason::DeletionRejected,
+    Reason::NotJournaled,
+    Reason::RegistryDown,
+    Reason::FuseBlown,
+    Reason::TimedOut,
+    Reason::CallerGone,
+    Reason::Stopping,
+    Reason::Observed,
+];
+
+#[test]
+fn each_reason_has_a_word_of_its_own() {
+    for (at, reason) in ALL.iter().enumerate() {
+        let token = reason.token();
+        assert!(
+            token.len() > 3
+                && token
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+            "{token}"
+        );
+        assert!(
+            ALL[at + 1..].iter().all(|other| other.token() != token),
+            "{token}"
+        );
+    }
+}
+
+#[test]
+fn what_nobody_has_to_look_into_wants_no_attention() {
+    let quiet: Vec<Reason> = ALL
+        .into_iter()
+        .filter(|reason| !reason.wants_attention())
+        .collect();
+    assert_eq!(
+        quiet,
+        [
+            Reason::AlreadyListed,
+            Reason::NoUserId,
+            Reason::ListFailed,
+            Reason::NotJournaled,
+            Reason::TimedOut,
+            Reason::CallerGone,
+            Reason::Stopping,
+            Reason::Observed,
+        ]
+    );
+}
+
+#[test]
+fn r10_after_a_rejected_deletion_a_limit_error_evicts_nobody_else() {
+    let mut bench = Bench::new();
+    bench.run([
+        Event::Begun,
+        listed(&["a", "b", "c"]),
+        Event::IntentRecorded(true),
+    ]);
+    assert_eq!(bench.on(Event::Deleted(Deletion::Rejected)), FORWARD);
+    assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), Step::List);
+    assert_eq!(bench.on(listed(&["a", "b", "c"])), ANSWERED);
+    assert_eq!(bench.admission.reason(), Some(Reason::DeletionRejected));
+}
+
+#[test]
+fn r3_after_a_refusal_that_took_long_the_users_are_listed_again() {
+    let mut bench = Bench::new();
+    bench.run([
+        Event::Begun,
+        listed(&["a", "b", "c"]),
+        Event::IntentRecorded(true),
+    ]);
+    bench.after(2001 * MS);
+    assert_eq!(bench.on(Event::Deleted(Deletion::Refused)), Step::List);
+}
+
+#[test]
+fn r14_an_intent_is_withdrawn_once_the_registry_cannot_be_read() {
+    let mut bench = Bench::new();
+    bench.run([Event::Begun, listed(&["a", "b", "c"])]);
+    bench.here.knows = false;
+    assert_eq!(bench.on(Event::IntentRecorded(true)), FORWARD);
+    assert_eq!(bench.admission.reason(), Some(Reason::RegistryDown));
+    assert_eq!(bench.admission.take_notes(), [Note::EvictionWithdrawn(id("a"))]);
+}
+
+#[test]
+fn r7_what_comes_out_of_turn_deletes_nobody() {
+    let mut bench = Bench::new();
+    bench.run([Event::Begun, listed(&["a", "b", "c"])]);
+    assert_eq!(bench.on(Event::Deleted(Deletion::Accepted)), FORWARD);
+    assert_eq!(bench.on(Event::IntentRecorded(true)), FORWARD);
+    assert_eq!(bench.admission.reason(), Some(Reason::NotJournaled));
+    assert!(bench.admission.evicted().is_empty());
+}
+
+#[test]
+fn r9_it_is_known_that_a_registration_was_retried() {
+    let mut bench = Bench::new();
+    bench.run([Event::Begun, listed(&["a"]), Event::Replied(Reply::LimitReached)]);
+    bench.run([
+        listed(&["a"]),
+        Event::IntentRecorded(true),
+        Event::Deleted(Deletion::Accepted),
+    ]);
+    assert_eq!(bench.on(listed(&[])), RETRY);
+    assert!(bench.admission.retried());
+}
+
+#[test]
+fn r10_a_list_that_fails_is_awaited_for_the_settle_time_and_no_longer() {
+    let mut bench = Bench::new();
+    bench.run([
+        Event::Begun,
+        listed(&["a", "b", "c"]),
+        Event::IntentRecorded(true),
+        Event::Deleted(Deletion::Accepted),
+    ]);
+    bench.after(19_999 * MS);
+    assert_eq!(bench.on(Event::Listed(None)), Step::Pause(100 * MS));
+    bench.after(MS);
+    assert_eq!(bench.run([Event::Woken, Event::Listed(None)]), FORWARD);
+    assert_eq!(bench.admission.reason(), Some(Reason::ListFailed));
+}
+
+#[test]
+fn a_list_that_fails_is_not_awaited_for_the_deletion_of_another() {
+    let mut bench = Bench::new();
+    bench.roster.unresolved = Some(Unresolved {
+        victim: id("a"),
+        since: bench.now,
+    });
+    assert_eq!(bench.run([Event::Begun, Event::Listed(None)]), FORWARD);
+    assert_eq!(bench.admission.reason(), Some(Reason::ListFailed));
+}
+
+#[test]
+fn r4_after_a_limit_error_everybody_who_is_too_many_counts() {
+    let mut bench = Bench::new();
+    bench.terms.max_per_registration = 2;
+    bench.run([Event::Begun, listed(&["a"]), Event::Replied(Reply::LimitReached)]);
+    assert_eq!(bench.on(listed(&["a", "b", "c", "d", "e"])), ANSWERED);
+    assert_eq!(bench.admission.reason(), Some(Reason::TooManyOver));
+}
+
+#[test]
+fn r9_what_an_eviction_of_ones_own_freed_teaches_nothing_of_tombstones() {
+    let mut bench = Bench::new();
+    bench.run([Event::Begun, listed(&["b"]), registered()]);
+    assert!(!bench.roster.tombstones_count);
+
+    bench.next_registration("newer");
+    bench.roster.forget_list();
+    bench.run([
+        Event::Begun,
+        listed(&["b", "new"]),
+        Event::Replied(Reply::LimitReached),
+    ]);
+    assert_eq!(bench.on(listed(&["b", "new"])), intent("b"));
+    bench.run([Event::IntentRecorded(true), Event::Deleted(Deletion::Accepted)]);
+    assert!(matches!(bench.on(listed(&["b_deleted", "new"])), Step::Pause(_)));
+    assert_eq!(bench.run([Event::Woken, listed(&["new"])]), RETRY);
+    assert_eq!(bench.on(Event::Replied(Reply::Registered(id("newer")))), ANSWERED);
+    assert!(!bench.roster.tombstones_count);
+}
