@@ -301,7 +301,7 @@ mod tests {
         let pattern = || Some("vip-*".to_owned());
         for (unable, said) in [
             (
-                LookError::new(Some(500), "no list".to_owned()).into(),
+                LookError::doubtful(Some(500), "no list").into(),
                 "the users cannot be listed: no list",
             ),
             (RegistryError("it is full".to_owned()).into(), "it is full"),
