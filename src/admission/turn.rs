@@ -149,7 +149,14 @@ impl Turn<'_> {
             .awaited
             .as_ref()
             .is_some_and(|awaited| self.roster.misses_any(awaited));
-        if limit.evicted || vanished {
+        // Nor is anybody evicted for a slot that was freed just after the error.
+        let (fewer, was_freed) = limit.before.as_ref().map_or((false, false), |(live, going)| {
+            (self.roster.bare().count() < *live, self.roster.misses_any(going))
+        });
+        if let Some(limit) = &mut self.admission.limit {
+            limit.was_freed |= was_freed;
+        }
+        if limit.evicted || vanished || fewer || was_freed {
             return self.retry();
         }
         if limit.awaited.is_some() {
@@ -185,6 +192,8 @@ impl Turn<'_> {
                 self.finish(Ending::Answered)
             }
             Reply::LimitReached => {
+                let before = self.roster.list().is_some();
+                let before = before.then(|| (self.roster.bare().count(), self.roster.going()));
                 self.roster.forget_list();
                 let again = self.admission.limit.is_none() && self.admission.newcomer.is_some();
                 // Another list would say the same.
@@ -195,7 +204,10 @@ impl Turn<'_> {
                 if !again || settled || self.terms.mode == Mode::Off {
                     return self.finish(Ending::Answered);
                 }
-                self.admission.limit = Some(AfterLimit::default());
+                self.admission.limit = Some(AfterLimit {
+                    before,
+                    ..AfterLimit::default()
+                });
                 self.admission.pause = PAUSE_MIN;
                 // Why it was forwarded without room no longer matters, unless a deletion went wrong.
                 self.admission
@@ -208,7 +220,7 @@ impl Turn<'_> {
 
     /// A retry that succeeded, once nothing but the end of deletions had been waited for, shows that they took slots.
     fn learn_whether_tombstones_count(&mut self) {
-        let only_waited = |limit: &AfterLimit| limit.awaited.is_some() && !limit.evicted;
+        let only_waited = |limit: &AfterLimit| (limit.awaited.is_some() || limit.was_freed) && !limit.evicted;
         let waited = self.admission.limit.as_ref().is_some_and(only_waited);
         if self.admission.retried && waited && !self.roster.tombstones_count {
             self.roster.tombstones_count = true;
