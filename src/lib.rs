@@ -8,6 +8,7 @@
 //! The modules, in reading order; each imports only those above it:
 //!
 //! - [`types`]: the vendor's words as types; secrets that cannot be printed.
+//! - [`clock`]: the time, for everything that decides by it or waits.
 //! - [`snaptrade`]: the vendor's wire: which call is this, who signed it, what does a reply mean.
 //! - [`admission`]: the decision, pure: one registration as a state machine, the policy, the roster.
 //! - [`config`]: what the program was told, validated.
@@ -26,6 +27,8 @@
 //! - [`cli`]: the command line.
 
 pub mod types;
+
+pub mod clock;
 
 pub mod snaptrade;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Guard;
 use super::book::{Book, Held};
@@ -11,6 +11,7 @@ use super::look::LookError;
 use crate::admission::policy::{Protection, Ranked, Verdict};
 use crate::admission::roster::{Roster, Unresolved};
 use crate::admission::{Deletion, Note};
+use crate::clock;
 use crate::registry::{EntryId, Event, Recorded, RegistryError};
 use crate::types::UserId;
 
@@ -102,7 +103,7 @@ impl Guard {
         roster.remember(known, Vec::new());
         let settle = self.terms().settle_timeout;
         // It cannot be empty against what this roster knows, which is nothing.
-        let _ = roster.take(seen.users.to_vec(), seen.at, Instant::now(), now(), settle);
+        let _ = roster.take(seen.users.to_vec(), seen.at, clock::now(), now(), settle);
         Ok(self.terms().policy.ranking(&roster.candidates(now()), now()))
     }
 
@@ -212,7 +213,7 @@ impl Guard {
         }
         // Nothing is waited for from here to the deletion.
         let stopping = self.means.stopping.is_cancelled();
-        if stopping || !roster.is_fresh(Instant::now()) {
+        if stopping || !roster.is_fresh(clock::now()) {
             book.withdraw(user).await;
             return Err(if stopping { Unable::Stopping } else { Unable::Busy });
         }
@@ -225,7 +226,7 @@ impl Guard {
         book: &mut Book<'_>,
         roster: &mut Roster,
     ) -> Result<ByHand, Unable> {
-        let since = Instant::now();
+        let since = clock::now();
         let called = self.manage.delete(user).await;
         self.measure("delete_user", &called);
         if matches!(called.outcome, Deletion::Accepted | Deletion::Unclear) {
@@ -263,7 +264,7 @@ impl Guard {
 
     /// Asks who is there.
     pub(super) async fn list_into(&self, roster: &mut Roster) -> Result<(), LookError> {
-        let asked = Instant::now();
+        let asked = clock::now();
         let called = self.list().await;
         self.measure("list_users", &called);
         let Some(entries) = called.outcome else {
@@ -271,7 +272,7 @@ impl Guard {
         };
         let settle = self.terms().settle_timeout;
         roster
-            .take(entries, asked, Instant::now(), now(), settle)
+            .take(entries, asked, clock::now(), now(), settle)
             .map_err(|_| {
                 LookError::new(
                     called.status,

@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::activity::Tally;
 use crate::admission::Terms;
+use crate::clock;
 use crate::config::Tenant;
 use crate::notices::Notices;
 use crate::registry::Registry;
@@ -300,7 +301,7 @@ impl Guard {
         let _place = InQueue::take(self).ok_or(Refusal::QueueFull)?;
         let patience = self.tenant.terms.admission_timeout;
         let turn = tokio::time::timeout(
-            patience.saturating_sub(arrived.elapsed()),
+            patience.saturating_sub(clock::since(arrived)),
             Arc::clone(&self.state.held).lock_owned(),
         );
         tokio::select! {

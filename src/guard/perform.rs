@@ -1,7 +1,7 @@
 //! Performs the steps of an admission, one after the other.
 
 use std::borrow::Cow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderName, HeaderValue};
@@ -16,6 +16,7 @@ use super::{Admitted, Guard, Refusal, Registration};
 use crate::admission::policy::Mode;
 use crate::admission::roster::Roster;
 use crate::admission::{Admission, Circumstances, Deletion, Ending, Event, Reply, Step, Terms};
+use crate::clock;
 use crate::snaptrade::answer::{Answer, classify_registration};
 use crate::snaptrade::query;
 use crate::types::UserId;
@@ -46,7 +47,7 @@ impl Guard {
         let left = self
             .terms()
             .admission_timeout
-            .saturating_sub(registration.arrived.elapsed());
+            .saturating_sub(clock::since(registration.arrived));
         let (mut book, roster) = Book::open(self, newcomer.clone(), held, left).await;
         let terms = self.terms_now();
         let mut admission = Admission::new(newcomer, registration.arrived);
@@ -66,7 +67,7 @@ impl Guard {
                 clock: now(),
             };
             self.note_changes(roster);
-            let now = Instant::now();
+            let now = clock::now();
             let is_news = is_list || matches!(event, Event::Replied(_));
             let registered = registered_by(&event);
             let step = admission.on(event, now, here, &terms, roster);
@@ -151,11 +152,11 @@ impl Guard {
         delay: &mut u64,
         story: &mut Story<'_>,
     ) -> (Reply, Result<Response<Bytes>, Refusal>) {
-        let began = Instant::now();
-        let resign = retry || registration.arrived.elapsed() > RESIGN_AFTER;
+        let began = clock::now();
+        let resign = retry || clock::since(registration.arrived) > RESIGN_AFTER;
         let mut request = if resign {
             // At least one second more than the last time, so that no signature is sent twice.
-            *delay = registration.arrived.elapsed().as_secs().max(*delay + 1);
+            *delay = clock::since(registration.arrived).as_secs().max(*delay + 1);
             self.signed_anew(registration, *delay)
         } else {
             request(registration, &registration.query)
@@ -166,7 +167,7 @@ impl Guard {
                 .unwrap_or_else(|passed| Err(Refusal::Upstream(UpstreamError::broke_off(passed)))),
             Err(error) => Err(Refusal::Upstream(error)),
         };
-        story.forwarded(&response, resign, began.elapsed());
+        story.forwarded(&response, resign, clock::since(began));
         let reply = match &response {
             Ok(response) => self.understand(registration, response),
             // What never left had no effect.

@@ -1,7 +1,7 @@
 //! The log of an admission: one line that tells its whole story, and one for each eviction.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::DATE;
@@ -11,6 +11,7 @@ use super::{Admitted, Guard, Refusal, Registration};
 use crate::admission::policy::Why;
 use crate::admission::roster::Roster;
 use crate::admission::{Admission, Note, Reason};
+use crate::clock;
 use crate::notices;
 use crate::snaptrade::answer::ErrorBody;
 use crate::telemetry::chain;
@@ -38,7 +39,7 @@ impl<'a> Story<'a> {
             guard,
             newcomer: newcomer.map(ToString::to_string).unwrap_or_default(),
             arrived: registration.arrived,
-            queued: registration.arrived.elapsed(),
+            queued: clock::since(registration.arrived),
             steps: String::new(),
             calls: 0,
         }
@@ -112,7 +113,7 @@ impl<'a> Story<'a> {
         admission: &Admission,
         answer: Result<Response<Bytes>, Refusal>,
     ) -> Admitted {
-        let took = self.arrived.elapsed();
+        let took = clock::since(self.arrived);
         let admitted = Admitted {
             answer,
             evicted: admission.evicted().to_vec(),
@@ -161,7 +162,7 @@ impl<'a> Story<'a> {
 impl Guard {
     /// A registration that was turned away, or whose caller left, before its turn.
     pub(super) fn refuse_unheard(&self, registration: &Registration, refusal: Refusal) -> Admitted {
-        let took = registration.arrived.elapsed();
+        let took = clock::since(registration.arrived);
         let admitted = Admitted::refused(refusal);
         let outcome = admitted.outcome();
         tracing::warn!(
@@ -265,7 +266,7 @@ impl Guard {
             newcomer = newcomer.map(UserId::as_str),
             "gave the reply that was kept, because its caller had left, to the next who asked"
         );
-        self.answered(kept.outcome(), registration.arrived.elapsed());
+        self.answered(kept.outcome(), clock::since(registration.arrived));
         Admitted {
             replayed: true,
             ..kept
@@ -318,7 +319,7 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 /// `SnapTrade`'s clock minus ours, in seconds; its `Date` has no fractions (RFC 9110, section 5.6.7).
 fn clock_skew(headers: &HeaderMap) -> Option<f64> {
     let theirs = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
-    Some(match SystemTime::now().duration_since(theirs) {
+    Some(match clock::wall().duration_since(theirs) {
         Ok(ahead) => -ahead.as_secs_f64(),
         Err(behind) => behind.duration().as_secs_f64(),
     })

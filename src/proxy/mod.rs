@@ -11,7 +11,7 @@ mod view;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 
 use crate::activity::{Notes, Tally};
 use crate::admission::policy::Mode;
+use crate::clock;
 use crate::guard::{Guard, Live, Registration};
 use crate::snaptrade::proof::RegistrationView;
 use crate::snaptrade::query;
@@ -124,7 +125,7 @@ impl Proxy {
         if let Some(reply) = self.own_reply(&request, &view) {
             return reply;
         }
-        let arrived = Instant::now();
+        let arrived = clock::now();
         let route = Route::classify(request.method(), request.uri().path());
         // Copied only for a line that is wanted.
         let told = tracing::enabled!(tracing::Level::DEBUG)
@@ -137,7 +138,7 @@ impl Proxy {
             // In boxes, so that what is rare takes no room in what is moved for every request.
             (Route::Register, Some(tenant)) => {
                 let reply = Box::pin(self.register(request, &view, tenant, arrived)).await;
-                (reply, arrived.elapsed())
+                (reply, clock::since(arrived))
             }
             (Route::DeleteUser, Some(tenant)) => Box::pin(self.delete(request, &view, tenant, arrived)).await,
             _ => {
@@ -194,7 +195,7 @@ impl Proxy {
     ) -> Passed {
         headers::strip_hop_by_hop(request.headers_mut());
         let sent = view.forwarder.send(request, began).await;
-        let took = began.elapsed();
+        let took = clock::since(began);
         let reply = match sent {
             Ok(mut reply) => {
                 self.shared.metrics.upstream(route, took);
@@ -276,16 +277,14 @@ impl Proxy {
             signature: signature(&head.headers),
             body: &body,
         };
-        match guard.prove(seen, Timestamp::from(SystemTime::now())) {
+        match guard.prove(seen, Timestamp::from(clock::wall())) {
             Ok(proven) => {
                 let registration = registration(head, body, proven, arrived);
                 outcome::reply(guard.admit(registration).await)
             }
             Err(why) => {
                 let mut request = Request::from_parts(head, RequestBody::full(body));
-                let (reply, _) = self
-                    .pass(view, &mut request, Route::Register, Instant::now())
-                    .await;
+                let (reply, _) = self.pass(view, &mut request, Route::Register, clock::now()).await;
                 guard.unproven(why, reply.status().is_success());
                 outcome::unmanaged(reply, why.reason())
             }
