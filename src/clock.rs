@@ -3,6 +3,13 @@
 //! It is read here and nowhere else, so that a test can let it stand still and have hours pass in no time, and so that a
 //! simulation can give each of several machines a clock of its own.
 
+#[cfg(test)]
+pub(crate) mod dice;
+#[cfg(test)]
+pub(crate) mod link;
+#[cfg(test)]
+pub(crate) mod machine;
+
 use std::time::{Duration, Instant, SystemTime};
 
 /// Now. It never goes backwards; under a paused runtime it goes on when that does.
@@ -17,5 +24,9 @@ pub fn since(at: Instant) -> Duration {
 
 /// What the clock on the wall shows, which somebody may set.
 pub fn wall() -> SystemTime {
+    #[cfg(test)]
+    if let Some(wall) = machine::wall() {
+        return wall;
+    }
     SystemTime::now()
 }

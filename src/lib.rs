@@ -25,6 +25,7 @@
 //! - [`app`]: the composition root: a configuration becomes a running sidecar.
 //! - [`simulator`]: a stand-in for SnapTrade; uses nothing of the above.
 //! - [`cli`]: the command line.
+//! - `simulation`: whole sidecars in a simulated world; for tests.
 
 pub mod types;
 
@@ -61,3 +62,6 @@ pub mod app;
 pub mod simulator;
 
 pub mod cli;
+
+#[cfg(test)]
+mod simulation;

@@ -157,7 +157,7 @@ impl Guard {
     pub async fn evict(self: &Arc<Self>, user: UserId) -> Result<ByHand, Unable> {
         let guard = Arc::clone(self);
         let eviction = async move { guard.evict_in_turn(&user).await };
-        let spawned = self.means.tasks.spawn_on(eviction, &self.means.runtime);
+        let spawned = self.means.spawn(eviction);
         spawned.await.unwrap_or(Err(Unable::Stopping))
     }
 

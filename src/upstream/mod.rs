@@ -16,5 +16,7 @@ mod line;
 pub mod manage;
 pub mod outbound;
 mod pool;
+#[cfg(test)]
+pub(crate) mod simulated;
 pub mod tls;
 mod wire;
