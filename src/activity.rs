@@ -9,12 +9,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::registry::{Activity, Registry, RegistryError};
 use crate::telemetry::metrics::Metrics;
 use crate::types::{Millis, UserId};
@@ -283,11 +284,11 @@ impl Teller {
 }
 
 fn batch(noted: &[(Arc<str>, UserId, Calls)]) -> Vec<Activity> {
-    let now = Millis::from(SystemTime::now());
+    let now = Millis::from(clock::wall());
     let activity = |(tenant, user, calls): &(Arc<str>, UserId, Calls)| Activity {
         tenant: tenant.to_string(),
         user: user.clone(),
-        last: now.minus(calls.last.elapsed()),
+        last: now.minus(clock::since(calls.last)),
         calls: calls.count,
     };
     noted.iter().map(activity).collect()

@@ -8,6 +8,7 @@
 //! The modules, in reading order; each imports only those above it:
 //!
 //! - [`types`]: the vendor's words as types; secrets that cannot be printed.
+//! - [`clock`]: the time, for everything that decides by it or waits.
 //! - [`snaptrade`]: the vendor's wire: which call is this, who signed it, what does a reply mean.
 //! - [`admission`]: the decision, pure: one registration as a state machine, the policy, the roster.
 //! - [`config`]: what the program was told, validated.
@@ -26,8 +27,11 @@
 //! - [`app`]: the composition root: a configuration becomes a running sidecar.
 //! - [`simulator`]: a stand-in for SnapTrade; uses nothing of the above.
 //! - [`cli`]: the command line.
+//! - `simulation`: whole sidecars in a simulated world; for tests.
 
 pub mod types;
+
+pub mod clock;
 
 pub mod snaptrade;
 
@@ -64,3 +68,6 @@ pub mod app;
 pub mod simulator;
 
 pub mod cli;
+
+#[cfg(test)]
+mod simulation;

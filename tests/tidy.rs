@@ -187,6 +187,31 @@ fn what_decides_has_no_clock_no_io_and_no_chance() {
 }
 
 #[test]
+fn what_waits_reads_the_one_clock() {
+    let tests = test_places(&files());
+    let places =
+        ["activity", "guard", "notices", "proxy", "upstream", "webhooks"].map(|name| format!("src/{name}"));
+    let told = "ask `crate::clock`, so that a test can let the time stand still";
+    check(
+        |file| {
+            let is_under = |place: &String| file.is_under(place);
+            is_source(file) && places.iter().any(is_under) && !tests.iter().any(is_under)
+        },
+        |file| {
+            let code = file.code_outside_tests();
+            // The runtime's own instants follow its clock by themselves.
+            let has_std = |line: &str| line.starts_with("use std::time") && line.contains("Instant");
+            let unwanted: &[&str] = if code.lines().any(has_std) {
+                &["SystemTime::now", "Instant::now", ".elapsed()"]
+            } else {
+                &["SystemTime::now"]
+            };
+            rules::mentions(&code, unwanted, told)
+        },
+    );
+}
+
+#[test]
 fn the_documents_are_there() {
     let is_there = |path: &&str| fs::metadata(root().join(path)).is_ok_and(|metadata| metadata.len() > 0);
     let documents = [

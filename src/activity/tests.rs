@@ -39,7 +39,7 @@ async fn what_all_workers_noted_is_told_once() {
     second.called(TENANT, "a", now);
     second.called(TENANT, "stranger", now);
     second.called("other", "b", now);
-    let before = Millis::from(SystemTime::now());
+    let before = Millis::from(std::time::SystemTime::now());
     for _ in 0..2 {
         teller.flush().await;
         let a = known(&registry, "a").await.unwrap();
@@ -61,7 +61,7 @@ async fn a_call_is_as_old_as_it_is_and_not_as_its_telling() {
     notes.called(TENANT, "a", earlier.checked_sub(Duration::from_secs(1)).unwrap());
     teller.flush().await;
     let last = known(&registry, "a").await.unwrap().last_active.unwrap();
-    let age = Millis::from(SystemTime::now()).since(last);
+    let age = Millis::from(std::time::SystemTime::now()).since(last);
     assert!(
         (Duration::from_secs(39)..Duration::from_secs(41)).contains(&age),
         "{age:?}"

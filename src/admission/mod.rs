@@ -216,8 +216,10 @@ enum State {
 /// What a limit error left behind.
 #[derive(Clone, Debug, Default)]
 struct AfterLimit {
-    /// Who was on the way out when the registration was sent that met the limit.
-    going: Vec<UserId>,
+    /// What the list said before the error: how many live users there were, and who was on the way out.
+    before: Option<(usize, Vec<UserId>)>,
+    /// Of the latter somebody was gone in the list after it.
+    was_freed: bool,
     /// Whose end is awaited: those that were on their way out when waiting began.
     awaited: Option<Vec<UserId>>,
     /// Somebody was evicted since.

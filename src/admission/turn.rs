@@ -181,11 +181,19 @@ impl Turn<'_> {
             // The one retry must not be wasted, so that a tombstone of our own eviction is waited for as well.
             return self.pause_or(self.still_waiting());
         }
-        // A tombstone that only grew old freed nothing. One may have vanished before anybody could look.
-        let vanished = self
-            .roster
-            .misses_any(limit.awaited.as_ref().unwrap_or(&limit.going));
-        if limit.evicted || vanished {
+        // A tombstone that only grew old freed nothing.
+        let vanished = limit
+            .awaited
+            .as_ref()
+            .is_some_and(|awaited| self.roster.misses_any(awaited));
+        // Nor is anybody evicted for a slot that was freed just after the error.
+        let (fewer, was_freed) = limit.before.as_ref().map_or((false, false), |(live, going)| {
+            (self.roster.bare().count() < *live, self.roster.misses_any(going))
+        });
+        if let Some(limit) = &mut self.admission.limit {
+            limit.was_freed |= was_freed;
+        }
+        if limit.evicted || vanished || fewer || was_freed {
             return self.retry();
         }
         if limit.awaited.is_some() {
@@ -221,7 +229,8 @@ impl Turn<'_> {
                 self.finish(Ending::Answered)
             }
             Reply::LimitReached => {
-                let going = self.roster.going();
+                let before = self.roster.list().is_some();
+                let before = before.then(|| (self.roster.bare().count(), self.roster.going()));
                 self.roster.forget_list();
                 let again = self.admission.limit.is_none() && self.admission.newcomer.is_some();
                 // Another list would say the same.
@@ -233,7 +242,7 @@ impl Turn<'_> {
                     return self.finish(Ending::Answered);
                 }
                 self.admission.limit = Some(AfterLimit {
-                    going,
+                    before,
                     ..AfterLimit::default()
                 });
                 self.admission.pause = PAUSE_MIN;
@@ -248,7 +257,7 @@ impl Turn<'_> {
 
     /// A retry that succeeded, once nothing but the end of deletions had been waited for, shows that they took slots.
     fn learn_whether_tombstones_count(&mut self) {
-        let only_waited = |limit: &AfterLimit| !limit.evicted;
+        let only_waited = |limit: &AfterLimit| (limit.awaited.is_some() || limit.was_freed) && !limit.evicted;
         let waited = self.admission.limit.as_ref().is_some_and(only_waited);
         if self.admission.retried && waited && !self.roster.tombstones_count {
             self.roster.tombstones_count = true;

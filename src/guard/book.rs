@@ -8,6 +8,7 @@ use super::{Admitted, Guard};
 use crate::admission::known::Source;
 use crate::admission::roster::{Roster, Unresolved};
 use crate::admission::{Note, Reason};
+use crate::clock;
 use crate::registry::{Entry, EntryId, Event, Hold, OpenIntent, RegistryError, Version};
 use crate::types::UserId;
 
@@ -36,7 +37,7 @@ impl Held {
     /// Gives the turn up, unless others of this process wait for it and have not had it for long.
     pub(super) fn hand_over(&mut self, others_wait: bool) {
         self.turn
-            .take_if(|(_, since)| !others_wait || since.elapsed() > HOLD_MAX);
+            .take_if(|(_, since)| !others_wait || clock::since(*since) > HOLD_MAX);
     }
 }
 
@@ -123,7 +124,7 @@ impl<'a> Book<'a> {
         } else {
             roster.update(&changes.gone, changes.users, deletions);
         }
-        roster.welcome_back(Instant::now(), now());
+        roster.welcome_back(clock::now(), now());
         *self.known = Some(changes.version);
         self.guard.see_fuse(roster);
         self.take_over(open, roster).await;
@@ -158,7 +159,7 @@ impl<'a> Book<'a> {
             let age = now().since(intent.at);
             roster.unresolved = Some(Unresolved {
                 victim: intent.victim.clone(),
-                since: Instant::now().checked_sub(age).unwrap_or_else(Instant::now),
+                since: clock::now().checked_sub(age).unwrap_or_else(clock::now),
             });
         }
         for (intent, outcome) in done {
@@ -204,7 +205,7 @@ impl<'a> Book<'a> {
             return false;
         };
         // From before it is written, whenever the answer comes.
-        self.intended = Some(Instant::now());
+        self.intended = Some(clock::now());
         let error = match within(self.guard.means.registry.intend(hold, entry)).await {
             Ok(id) => {
                 self.intents.insert(victim.clone(), id);
@@ -237,9 +238,14 @@ impl<'a> Book<'a> {
         self.guard.tell(&withdrawn, newcomer);
     }
 
+    /// When the deletion that was intended last has to have left.
+    pub(super) fn leave_by(&self) -> Instant {
+        self.intended.map_or_else(clock::now, |at| at + INTENT_AGE_MAX)
+    }
+
     /// Whether the deletion may still be sent that was intended last: the program may have been stopped in between.
     pub(super) fn is_timely(&self) -> bool {
-        self.intended.is_some_and(|at| at.elapsed() < INTENT_AGE_MAX)
+        self.intended.is_some_and(|at| clock::since(at) < INTENT_AGE_MAX)
     }
 
     /// Records what happened.
@@ -323,7 +329,7 @@ impl<'a> Book<'a> {
             *self.known = None;
             self.guard.note_failure::<()>(Err(error));
         }
-        let vanished = roster.take_vanished(Instant::now());
+        let vanished = roster.take_vanished(clock::now());
         if !vanished.is_empty() {
             self.guard.forget(&vanished).await;
         }
@@ -345,7 +351,7 @@ async fn take_turn(
     *turn = None;
     roster.forget_list();
     let hold = guard.means.registry.turn(guard.client_id(), patience).await?;
-    *turn = Some((hold, Instant::now()));
+    *turn = Some((hold, clock::now()));
     Ok(())
 }
 

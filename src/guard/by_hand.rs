@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Guard;
 use super::book::{Book, Held};
@@ -11,6 +11,7 @@ use super::look::LookError;
 use crate::admission::policy::{Protection, Ranked, Verdict};
 use crate::admission::roster::{Roster, Unresolved};
 use crate::admission::{Deletion, Note};
+use crate::clock;
 use crate::registry::{EntryId, Event, Recorded, RegistryError};
 use crate::types::UserId;
 
@@ -102,7 +103,7 @@ impl Guard {
         roster.remember(known, Vec::new());
         let settle = self.terms().settle_timeout;
         // It cannot be empty against what this roster knows, which is nothing.
-        let _ = roster.take(seen.users.to_vec(), seen.at, Instant::now(), now(), settle);
+        let _ = roster.take(seen.users.to_vec(), seen.at, clock::now(), now(), settle);
         Ok(self.terms().policy.ranking(&roster.candidates(now()), now()))
     }
 
@@ -156,7 +157,7 @@ impl Guard {
     pub async fn evict(self: &Arc<Self>, user: UserId) -> Result<ByHand, Unable> {
         let guard = Arc::clone(self);
         let eviction = async move { guard.evict_in_turn(&user).await };
-        let spawned = self.means.tasks.spawn_on(eviction, &self.means.runtime);
+        let spawned = self.means.spawn(eviction);
         spawned.await.unwrap_or(Err(Unable::Stopping))
     }
 
@@ -212,7 +213,7 @@ impl Guard {
         }
         // Nothing is waited for from here to the deletion.
         let stopping = self.means.stopping.is_cancelled();
-        if stopping || !roster.is_fresh(Instant::now()) {
+        if stopping || !roster.is_fresh(clock::now()) {
             book.withdraw(user).await;
             return Err(if stopping { Unable::Stopping } else { Unable::Busy });
         }
@@ -225,8 +226,8 @@ impl Guard {
         book: &mut Book<'_>,
         roster: &mut Roster,
     ) -> Result<ByHand, Unable> {
-        let since = Instant::now();
-        let called = self.manage.delete(user).await;
+        let since = clock::now();
+        let called = self.manage.delete(user, book.leave_by()).await;
         self.told("delete_user", &called);
         if matches!(called.outcome, Deletion::Accepted | Deletion::Unclear) {
             roster.unresolved = Some(Unresolved {
@@ -263,7 +264,7 @@ impl Guard {
 
     /// Asks who is there.
     pub(super) async fn list_into(&self, roster: &mut Roster) -> Result<(), LookError> {
-        let asked = Instant::now();
+        let asked = clock::now();
         let called = self.list().await;
         self.told("list_users", &called);
         let status = called.status;
@@ -272,7 +273,7 @@ impl Guard {
         };
         let settle = self.terms().settle_timeout;
         roster
-            .take(entries, asked, Instant::now(), now(), settle)
+            .take(entries, asked, clock::now(), now(), settle)
             .map_err(|_| LookError::doubtful(status, "the list is empty although users were known"))?;
         self.see(roster);
         Ok(())

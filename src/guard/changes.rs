@@ -1,10 +1,10 @@
 //! What changes beside the admissions: the application deletes users itself.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use super::{Guard, lock};
 use crate::admission::roster::Roster;
+use crate::clock;
 use crate::types::UserId;
 
 /// Deletions by the application that wait to be noted. Past it the oldest are forgotten, since the next list tells of them.
@@ -18,7 +18,7 @@ impl Guard {
         if departures.len() == DEPARTURES_MAX {
             departures.pop_front();
         }
-        departures.push_back((user, Instant::now()));
+        departures.push_back((user, clock::now()));
     }
 
     /// The application had this user's secret replaced, so that what was kept for it is worth nothing.
@@ -35,7 +35,7 @@ impl Guard {
 
     /// Takes in what happened beside the admission. The list is then asked for anew before anybody is deleted.
     pub(super) fn note_changes(&self, roster: &mut Roster) {
-        let now = Instant::now();
+        let now = clock::now();
         if self.state.in_doubt.swap(false, Ordering::AcqRel) {
             roster.doubt(now);
         }

@@ -1,9 +1,10 @@
 //! What a guard writes to the registry, beside the steps of an admission.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::{Guard, lock};
 use crate::admission::roster::Roster;
+use crate::clock;
 use crate::registry::{Entry, Event, RegistryError};
 use crate::types::{Millis, UserId};
 
@@ -75,7 +76,7 @@ pub(super) async fn within<T>(
 }
 
 pub(super) fn now() -> Millis {
-    Millis::from(SystemTime::now())
+    Millis::from(clock::wall())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::journal::now;
 use super::{Guard, lock};
 use crate::admission::roster::Roster;
+use crate::clock;
 use crate::snaptrade::listing::is_tombstone_shaped;
 use crate::types::UserId;
 use crate::upstream::manage::Called;
@@ -80,18 +81,18 @@ impl Guard {
             return Ok(seen);
         }
         if let Some((at, error)) = &*last_failure
-            && at.elapsed() <= age_max.max(error.retry_after.unwrap_or_default())
+            && clock::since(*at) <= age_max.max(error.retry_after.unwrap_or_default())
         {
             return Err(error.clone());
         }
-        let began = Instant::now();
+        let began = clock::now();
         let called = self.list().await;
         self.measure("list_users", &called);
         let Some(mut users) = called.outcome else {
             let error = LookError::of(called);
             self.log_failed_look(&error);
             self.note_trouble(Some(&error.why));
-            *last_failure = Some((Instant::now(), error.clone()));
+            *last_failure = Some((clock::now(), error.clone()));
             return Err(error);
         };
         self.note_trouble(None);
@@ -99,7 +100,7 @@ impl Guard {
         let told = self.means.registry.seen(self.client_id(), &users, now()).await;
         let under_way = self.state.held.try_lock().map_or(0, |mut held| {
             let roster = &mut held.roster;
-            roster.note_seen(&users, &tombstones, told.is_ok(), Instant::now(), now());
+            roster.note_seen(&users, &tombstones, told.is_ok(), clock::now(), now());
             roster.under_way()
         });
         self.note_failure(told);
@@ -147,7 +148,7 @@ impl Guard {
 
     fn recent(&self, age_max: Duration) -> Option<Seen> {
         let seen = lock(&self.state.seen);
-        seen.clone().filter(|seen| seen.at.elapsed() <= age_max)
+        seen.clone().filter(|seen| clock::since(seen.at) <= age_max)
     }
 
     /// Remembers what an admission saw, if its list still holds.

@@ -23,11 +23,13 @@ use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::activity::Tally;
 use crate::admission::Terms;
+use crate::clock;
 use crate::config::Tenant;
 use crate::notices::Notices;
 use crate::registry::Registry;
@@ -70,6 +72,15 @@ pub struct Means {
     pub runtime: Handle,
     /// Counts the admissions under way; the program waits for them before it ends.
     pub tasks: TaskTracker,
+}
+
+impl Means {
+    /// Runs a task on the control runtime. The program waits for it before it ends.
+    fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        #[cfg(test)]
+        let task = clock::machine::here(task);
+        self.tasks.spawn_on(task, &self.runtime)
+    }
 }
 
 /// What is known of a tenant without asking.
@@ -241,7 +252,7 @@ impl Guard {
         };
         let guard = Arc::clone(self);
         let admission = async move { guard.queue(registration, caller).await };
-        self.means.tasks.spawn_on(admission, &self.means.runtime);
+        self.means.spawn(admission);
         (&mut waiting.answer)
             .await
             .unwrap_or_else(|_| Admitted::refused(Refusal::Failed))
@@ -302,7 +313,7 @@ impl Guard {
         let _place = InQueue::take(self).ok_or(Refusal::QueueFull)?;
         let patience = self.tenant.terms.admission_timeout;
         let turn = tokio::time::timeout(
-            patience.saturating_sub(arrived.elapsed()),
+            patience.saturating_sub(clock::since(arrived)),
             Arc::clone(&self.state.held).lock_owned(),
         );
         tokio::select! {

@@ -1,13 +1,13 @@
 //! Registrations that the sidecar itself makes, for an operator.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::{Admitted, Guard, Refusal, Registration};
+use crate::clock;
 use crate::snaptrade::canonical::Canonical;
 use crate::snaptrade::proof::Proven;
 use crate::snaptrade::query;
@@ -30,7 +30,7 @@ impl Guard {
     fn own_registration(&self, id: UserId) -> Option<Registration> {
         let body = Bytes::from(serde_json::json!({ "userId": id.as_str() }).to_string());
         let canonical = Canonical::read(&body).ok()?;
-        let timestamp = Timestamp::from(SystemTime::now());
+        let timestamp = Timestamp::from(clock::wall());
         let query = format!(
             "clientId={}&timestamp={timestamp}",
             query::encode(self.client_id())
@@ -50,7 +50,7 @@ impl Guard {
                 user_id: Some(id),
                 body: canonical,
             },
-            arrived: Instant::now(),
+            arrived: clock::now(),
         })
     }
 }

@@ -16,6 +16,7 @@ use super::{Admitted, Guard, Refusal, Registration};
 use crate::admission::policy::Mode;
 use crate::admission::roster::Roster;
 use crate::admission::{Admission, Circumstances, Deletion, Ending, Event, Reply, Step, Terms};
+use crate::clock;
 use crate::snaptrade::answer::{Answer, classify_registration};
 use crate::snaptrade::query;
 use crate::types::UserId;
@@ -46,7 +47,7 @@ impl Guard {
         let left = self
             .terms()
             .admission_timeout
-            .saturating_sub(registration.arrived.elapsed());
+            .saturating_sub(clock::since(registration.arrived));
         let (mut book, roster) = Book::open(self, newcomer.clone(), held, left).await;
         let terms = self.terms_now();
         let mut admission = Admission::new(newcomer, registration.arrived);
@@ -67,7 +68,7 @@ impl Guard {
                 pace: self.pace(),
             };
             self.note_changes(roster);
-            let now = Instant::now();
+            let now = clock::now();
             let is_news = is_list || matches!(event, Event::Replied(_));
             let registered = registered_by(&event);
             let step = admission.on(event, now, here, &terms, roster);
@@ -88,7 +89,9 @@ impl Guard {
                     story.intend(&victim, &why);
                     Event::IntentRecorded(book.intend(&victim, &why.to_string(), roster).await)
                 }
-                Step::Delete(victim) if book.is_timely() => self.delete(&victim, &mut story).await,
+                Step::Delete(victim) if book.is_timely() => {
+                    self.delete(&victim, book.leave_by(), &mut story).await
+                }
                 // It was not sent.
                 Step::Delete(_) => Event::Deleted(Deletion::Rejected),
                 Step::Forward { retry } => {
@@ -141,8 +144,8 @@ impl Guard {
             .map_or(Event::Listed(called.outcome), Event::Throttled)
     }
 
-    async fn delete(&self, victim: &UserId, story: &mut Story<'_>) -> Event {
-        let called = self.manage.delete(victim).await;
+    async fn delete(&self, victim: &UserId, leave_by: Instant, story: &mut Story<'_>) -> Event {
+        let called = self.manage.delete(victim, leave_by).await;
         story.called("delete_user", &called);
         called
             .retry_after()
@@ -166,11 +169,11 @@ impl Guard {
         delay: &mut u64,
         story: &mut Story<'_>,
     ) -> (Reply, Result<Response<Bytes>, Refusal>) {
-        let began = Instant::now();
-        let resign = retry || registration.arrived.elapsed() > RESIGN_AFTER;
+        let began = clock::now();
+        let resign = retry || clock::since(registration.arrived) > RESIGN_AFTER;
         let mut request = if resign {
             // At least one second more than the last time, so that no signature is sent twice.
-            *delay = registration.arrived.elapsed().as_secs().max(*delay + 1);
+            *delay = clock::since(registration.arrived).as_secs().max(*delay + 1);
             self.signed_anew(registration, *delay)
         } else {
             request(registration, &registration.query)
@@ -181,7 +184,7 @@ impl Guard {
                 .unwrap_or_else(|passed| Err(Refusal::Upstream(UpstreamError::broke_off(passed)))),
             Err(error) => Err(Refusal::Upstream(error)),
         };
-        story.forwarded(&response, resign, began.elapsed());
+        story.forwarded(&response, resign, clock::since(began));
         let reply = match &response {
             Ok(response) => self.understand(registration, response),
             // What never left had no effect.

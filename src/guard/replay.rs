@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::Admitted;
+use crate::clock;
 use crate::types::UserId;
 
 /// Each is small, and each needs a slot of the key.
@@ -42,7 +43,7 @@ impl Replays {
         {
             return;
         }
-        let kept_at = Instant::now();
+        let kept_at = clock::now();
         let mut kept = self.kept();
         if kept.len() >= KEPT_MAX {
             drop(kept);
@@ -68,7 +69,7 @@ impl Replays {
     /// Gives the reply out, once.
     pub(super) fn take(&self, user: &UserId) -> Option<Admitted> {
         let (at, admitted) = self.kept().remove(user)?;
-        (at.elapsed() < self.window).then_some(admitted)
+        (clock::since(at) < self.window).then_some(admitted)
     }
 
     /// The user is gone, or has another secret.

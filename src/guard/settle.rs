@@ -1,12 +1,13 @@
 //! What a process that ended in the middle left open: intents whose deletion may or may not have been sent (R7).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Guard;
 use super::book::Book;
 use crate::admission::Note;
 use crate::admission::roster::{Roster, Unresolved};
+use crate::clock;
 
 /// The pauses between two looks whether a deletion happened.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -51,7 +52,7 @@ impl Guard {
         let note = loop {
             let looked = self.list_into(roster).await;
             let has_looked = looked.is_ok();
-            let now = Instant::now();
+            let now = clock::now();
             if has_looked && !roster.lists(&victim) {
                 roster.removed(&victim, now);
                 break Note::Evicted(victim);

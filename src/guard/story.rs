@@ -12,6 +12,7 @@ use super::{Admitted, Guard, Refusal, Registration, lock};
 use crate::admission::policy::Why;
 use crate::admission::roster::Roster;
 use crate::admission::{Admission, Note, Reason};
+use crate::clock;
 use crate::notices;
 use crate::snaptrade::answer::ErrorBody;
 use crate::snaptrade::budget::{self, Budget, WINDOW};
@@ -43,7 +44,7 @@ impl<'a> Story<'a> {
             guard,
             newcomer: newcomer.map(ToString::to_string).unwrap_or_default(),
             arrived: registration.arrived,
-            queued: registration.arrived.elapsed(),
+            queued: clock::since(registration.arrived),
             steps: String::new(),
             calls: 0,
         }
@@ -120,7 +121,7 @@ impl<'a> Story<'a> {
         admission: &Admission,
         answer: Result<Response<Bytes>, Refusal>,
     ) -> Admitted {
-        let took = self.arrived.elapsed();
+        let took = clock::since(self.arrived);
         let admitted = Admitted {
             answer,
             evicted: admission.evicted().to_vec(),
@@ -169,7 +170,7 @@ impl<'a> Story<'a> {
 impl Guard {
     /// A registration that was turned away, or whose caller left, before its turn.
     pub(super) fn refuse_unheard(&self, registration: &Registration, refusal: Refusal) -> Admitted {
-        let took = registration.arrived.elapsed();
+        let took = clock::since(registration.arrived);
         let admitted = Admitted::refused(refusal);
         let outcome = admitted.outcome();
         tracing::warn!(
@@ -273,7 +274,7 @@ impl Guard {
             newcomer = newcomer.map(UserId::as_str),
             "gave the reply that was kept, because its caller had left, to the next who asked"
         );
-        self.answered(kept.outcome(), registration.arrived.elapsed());
+        self.answered(kept.outcome(), clock::since(registration.arrived));
         Admitted {
             replayed: true,
             ..kept

@@ -13,12 +13,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::config::Tenant;
 use crate::registry::{Entry, Event, Registry};
 use crate::tasks::keep;
@@ -182,7 +183,7 @@ impl Notices {
         let Some(desk) = self.0.desks().of(tenant) else {
             return;
         };
-        let at = Millis::from(SystemTime::now());
+        let at = Millis::from(clock::wall());
         let number = self.0.count.fetch_add(1, Ordering::Relaxed);
         let id = post::id(&[&self.0.means.replica, tenant, user.as_str()], at, number);
         let body = post::body(&desk, &id, user, newcomer, outcome, at);
@@ -374,7 +375,7 @@ impl Inner {
         desk.remove(&pending.id);
         let tenant = &*desk.tenant;
         self.means.metrics.notice(tenant, outcome);
-        let now = Millis::from(SystemTime::now());
+        let now = Millis::from(clock::wall());
         let entry = Entry {
             user: Some(pending.user.clone()),
             newcomer: pending.newcomer.clone(),

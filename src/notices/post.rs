@@ -1,6 +1,6 @@
 //! A notice on the wire: a POST of JSON, signed over its time and body.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hmac::Mac as _;
@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Outcome;
 use super::desk::{Desk, Pending, Target};
+use crate::clock;
 use crate::telemetry::chain;
 use crate::types::{Millis, Timestamp, UserId};
 
@@ -68,7 +69,7 @@ pub(super) fn id(names: &[&str], at: Millis, number: u64) -> String {
 
 /// Sends it once. The status if the application took it, otherwise why it did not.
 pub(super) async fn post(http: &reqwest::Client, target: Target, pending: &Pending) -> Result<u16, String> {
-    let timestamp = Timestamp::from(SystemTime::now()).to_string();
+    let timestamp = Timestamp::from(clock::wall()).to_string();
     let mac = target.mac.chain_update(&timestamp).chain_update(".");
     let signature = hex(&mac.chain_update(&pending.body).finalize().into_bytes());
     let request = http

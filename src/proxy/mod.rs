@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -23,6 +23,7 @@ use hyper::body::Incoming;
 
 use crate::activity::{Notes, Tally};
 use crate::admission::policy::Mode;
+use crate::clock;
 use crate::guard::{Guard, Live, Registration};
 use crate::snaptrade::budget;
 use crate::snaptrade::proof::RegistrationView;
@@ -126,7 +127,7 @@ impl Proxy {
         if let Some(reply) = self.own_reply(&request, &view) {
             return reply;
         }
-        let arrived = Instant::now();
+        let arrived = clock::now();
         let route = Route::classify(request.method(), request.uri().path());
         // Copied only for a line that is wanted.
         let told = tracing::enabled!(tracing::Level::DEBUG)
@@ -139,7 +140,7 @@ impl Proxy {
             // In boxes, so that what is rare takes no room in what is moved for every request.
             (Route::Register, Some(tenant)) => {
                 let reply = Box::pin(self.register(request, &view, tenant, arrived)).await;
-                (reply, arrived.elapsed())
+                (reply, clock::since(arrived))
             }
             (Route::DeleteUser, Some(tenant)) => Box::pin(self.delete(request, &view, tenant, arrived)).await,
             _ => {
@@ -209,7 +210,7 @@ impl Proxy {
         };
         headers::strip_hop_by_hop(request.headers_mut());
         let sent = view.forwarder.send(request, began).await;
-        let took = began.elapsed();
+        let took = clock::since(began);
         let reply = match sent {
             Ok(mut reply) => {
                 self.shared.metrics.upstream(route, took);
@@ -304,7 +305,7 @@ impl Proxy {
             signature: signature(&head.headers),
             body: &body,
         };
-        match guard.prove(seen, Timestamp::from(SystemTime::now())) {
+        match guard.prove(seen, Timestamp::from(clock::wall())) {
             Ok(proven) => {
                 let registration = registration(head, body, proven, arrived);
                 let admitted = guard.admit(registration).await;
@@ -315,9 +316,7 @@ impl Proxy {
             }
             Err(why) => {
                 let mut request = Request::from_parts(head, RequestBody::full(body));
-                let (reply, _) = self
-                    .pass(view, &mut request, Route::Register, Instant::now())
-                    .await;
+                let (reply, _) = self.pass(view, &mut request, Route::Register, clock::now()).await;
                 guard.unproven(why, reply.status().is_success());
                 outcome::unmanaged(reply, why.reason())
             }

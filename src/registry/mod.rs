@@ -15,6 +15,8 @@ mod entry;
 mod memory;
 mod postgres;
 mod rows;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod sqlite;
 
 pub use entry::{Entry, EntryId, Event, OpenIntent, Recorded};
@@ -44,6 +46,8 @@ pub enum Registry {
     Memory(Memory),
     Sqlite(Sqlite),
     Postgres(Postgres),
+    #[cfg(test)]
+    Simulated(simulated::Simulated),
 }
 
 /// What is wrong with the registry, in words for its operator: what failed, where, and what to do.
@@ -59,6 +63,19 @@ impl fmt::Display for RegistryError {
 impl std::error::Error for RegistryError {}
 
 type Result<T> = std::result::Result<T, RegistryError>;
+
+/// Asks the registry, whichever it is.
+macro_rules! ask {
+    ($registry:expr, $call:ident($($argument:expr),*)) => {
+        match $registry {
+            Self::Memory(memory) => Ok(memory.$call($($argument),*)),
+            Self::Sqlite(sqlite) => sqlite.$call($($argument),*).await,
+            Self::Postgres(postgres) => postgres.$call($($argument),*).await,
+            #[cfg(test)]
+            Self::Simulated(simulated) => simulated.$call($($argument),*).await,
+        }
+    };
+}
 
 /// Where a tenant's users stand: it grows with each change to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,6 +120,8 @@ pub enum Hold {
     Local,
     /// By a lock in PostgreSQL.
     Shared(Turn),
+    #[cfg(test)]
+    Simulated(simulated::Turn),
 }
 
 impl Hold {
@@ -111,6 +130,8 @@ impl Hold {
         match self {
             Self::Local => true,
             Self::Shared(turn) => turn.is_held().await,
+            #[cfg(test)]
+            Self::Simulated(turn) => turn.is_held().await,
         }
     }
 }
@@ -139,6 +160,8 @@ impl Registry {
             Self::Memory(_) => true,
             Self::Sqlite(sqlite) => sqlite.is_up(),
             Self::Postgres(postgres) => postgres.is_up(),
+            #[cfg(test)]
+            Self::Simulated(simulated) => simulated.is_up(),
         }
     }
 
@@ -151,10 +174,7 @@ impl Registry {
 
     /// Whether what is recorded survives this process.
     pub fn is_durable(&self) -> bool {
-        match self {
-            Self::Memory(_) => false,
-            Self::Sqlite(_) | Self::Postgres(_) => true,
-        }
+        !matches!(self, Self::Memory(_))
     }
 
     /// Waits for the tenant's turn among the replicas, for `patience` at most. Within the process, the caller has queued
@@ -163,82 +183,44 @@ impl Registry {
         match self {
             Self::Memory(_) | Self::Sqlite(_) => Ok(Hold::Local),
             Self::Postgres(postgres) => Ok(Hold::Shared(postgres.turn(tenant, patience).await?)),
+            #[cfg(test)]
+            Self::Simulated(simulated) => Ok(Hold::Simulated(simulated.turn(tenant, patience).await?)),
         }
     }
 
     /// Every user of the tenant that is remembered.
     pub async fn users(&self, tenant: &str) -> Result<Vec<(UserId, Known)>> {
-        match self {
-            Self::Memory(memory) => Ok(memory.users(tenant)),
-            Self::Sqlite(sqlite) => sqlite.users(tenant).await,
-            Self::Postgres(postgres) => postgres.users(tenant).await,
-        }
+        ask!(self, users(tenant))
     }
 
     /// What changed of the tenant's users since `since`, or all of them: what costs less than `users` where there are many.
     pub async fn changes(&self, tenant: &str, since: Option<Version>) -> Result<Changes> {
-        match self {
-            Self::Memory(memory) => Ok(memory.changes(tenant, since)),
-            Self::Sqlite(sqlite) => sqlite.changes(tenant, since).await,
-            Self::Postgres(postgres) => postgres.changes(tenant, since).await,
-        }
+        ask!(self, changes(tenant, since))
     }
 
     /// What is remembered of one user.
     pub async fn user(&self, tenant: &str, user: &UserId) -> Result<Option<Known>> {
-        match self {
-            Self::Memory(memory) => Ok(memory.user(tenant, user)),
-            Self::Sqlite(sqlite) => sqlite.user(tenant, user).await,
-            Self::Postgres(postgres) => postgres.user(tenant, user).await,
-        }
+        ask!(self, user(tenant, user))
     }
 
     /// These are listed; of those that were not known, the first sight is noted.
     pub async fn seen(&self, tenant: &str, users: &[UserId], at: Millis) -> Result<()> {
-        match self {
-            Self::Memory(memory) => {
-                memory.seen(tenant, users, at);
-                Ok(())
-            }
-            Self::Sqlite(sqlite) => sqlite.seen(tenant, users, at).await,
-            Self::Postgres(postgres) => postgres.seen(tenant, users, at).await,
-        }
+        ask!(self, seen(tenant, users, at))
     }
 
     /// A user was registered: a new one, whatever was known by that id before.
     pub async fn registered(&self, tenant: &str, user: &UserId, at: Millis, source: Source) -> Result<()> {
-        match self {
-            Self::Memory(memory) => {
-                memory.registered(tenant, user, at, source);
-                Ok(())
-            }
-            Self::Sqlite(sqlite) => sqlite.registered(tenant, user, at, source).await,
-            Self::Postgres(postgres) => postgres.registered(tenant, user, at, source).await,
-        }
+        ask!(self, registered(tenant, user, at, source))
     }
 
     /// Users are gone, and what was known of them is forgotten, but for protection by hand: that is of the id.
     pub async fn gone(&self, tenant: &str, users: &[UserId]) -> Result<()> {
-        match self {
-            Self::Memory(memory) => {
-                memory.gone(tenant, users);
-                Ok(())
-            }
-            Self::Sqlite(sqlite) => sqlite.gone(tenant, users).await,
-            Self::Postgres(postgres) => postgres.gone(tenant, users).await,
-        }
+        ask!(self, gone(tenant, users))
     }
 
     /// Adds to what is known of these users' calls. Those that are not remembered are left out.
     pub async fn active(&self, batch: &[Activity]) -> Result<()> {
-        match self {
-            Self::Memory(memory) => {
-                memory.active(batch);
-                Ok(())
-            }
-            Self::Sqlite(sqlite) => sqlite.active(batch).await,
-            Self::Postgres(postgres) => postgres.active(batch).await,
-        }
+        ask!(self, active(batch))
     }
 
     /// Something happened to a user's connection `connection`. Of a user that is not remembered it is left out.
@@ -257,48 +239,28 @@ impl Registry {
             }
             Self::Sqlite(sqlite) => sqlite.connection(tenant, user, connection, event).await,
             Self::Postgres(postgres) => postgres.connection(tenant, user, connection, event).await,
+            #[cfg(test)]
+            Self::Simulated(simulated) => simulated.connection(tenant, user, connection, event).await,
         }
     }
 
     /// Protects a user by hand, or no longer. One that is not remembered is from now on.
     pub async fn protect(&self, tenant: &str, user: &UserId, protected: bool, at: Millis) -> Result<()> {
-        match self {
-            Self::Memory(memory) => {
-                memory.protect(tenant, user, protected, at);
-                Ok(())
-            }
-            Self::Sqlite(sqlite) => sqlite.protect(tenant, user, protected, at).await,
-            Self::Postgres(postgres) => postgres.protect(tenant, user, protected, at).await,
-        }
+        ask!(self, protect(tenant, user, protected, at))
     }
 
     /// Pauses a tenant, or no longer: its registrations are forwarded unmanaged.
     pub async fn pause(&self, tenant: &str, paused: bool) -> Result<()> {
-        match self {
-            Self::Memory(memory) => {
-                memory.pause(tenant, paused);
-                Ok(())
-            }
-            Self::Sqlite(sqlite) => sqlite.pause(tenant, paused).await,
-            Self::Postgres(postgres) => postgres.pause(tenant, paused).await,
-        }
+        ask!(self, pause(tenant, paused))
     }
 
     pub async fn is_paused(&self, tenant: &str) -> Result<bool> {
-        match self {
-            Self::Memory(memory) => Ok(memory.is_paused(tenant)),
-            Self::Sqlite(sqlite) => sqlite.is_paused(tenant).await,
-            Self::Postgres(postgres) => postgres.is_paused(tenant).await,
-        }
+        ask!(self, is_paused(tenant))
     }
 
     /// The tenants that are paused.
     pub async fn paused(&self) -> Result<Vec<String>> {
-        match self {
-            Self::Memory(memory) => Ok(memory.paused()),
-            Self::Sqlite(sqlite) => sqlite.paused().await,
-            Self::Postgres(postgres) => postgres.paused().await,
-        }
+        ask!(self, paused())
     }
 
     /// Appends to the journal. An `Outcome` closes the intent that it names.
@@ -307,6 +269,8 @@ impl Registry {
             Self::Memory(memory) => Ok(memory.record(entry)),
             Self::Sqlite(sqlite) => sqlite.record(&entry).await,
             Self::Postgres(postgres) => postgres.record(&entry).await,
+            #[cfg(test)]
+            Self::Simulated(simulated) => simulated.record(&entry).await,
         }
     }
 
@@ -314,32 +278,26 @@ impl Registry {
     pub async fn intend(&self, hold: &mut Hold, entry: Entry) -> Result<EntryId> {
         match (self, hold) {
             (Self::Postgres(_), Hold::Shared(turn)) => turn.intend(&entry).await,
+            #[cfg(test)]
+            (Self::Simulated(_), Hold::Simulated(turn)) => turn.intend(&entry).await,
+            (Self::Memory(_) | Self::Sqlite(_), Hold::Local) => self.record(entry).await,
             // A turn of another registry is none.
-            (Self::Postgres(_), Hold::Local) | (_, Hold::Shared(_)) => {
+            _ => {
                 let what = "the turn is of another registry than the journal; please report this";
                 Err(RegistryError(what.to_owned()))
             }
-            (Self::Memory(_) | Self::Sqlite(_), Hold::Local) => self.record(entry).await,
         }
     }
 
     /// The tenant's intents without an outcome, oldest first.
     pub async fn open_intents(&self, tenant: &str) -> Result<Vec<OpenIntent>> {
-        match self {
-            Self::Memory(memory) => Ok(memory.open_intents(tenant)),
-            Self::Sqlite(sqlite) => sqlite.open_intents(tenant).await,
-            Self::Postgres(postgres) => postgres.open_intents(tenant).await,
-        }
+        ask!(self, open_intents(tenant))
     }
 
     /// When the tenant's deletions since `since` were intended, oldest first, without those that were withdrawn or refused:
     /// what the fuse counts (R6).
     pub async fn deletions(&self, tenant: &str, since: Millis) -> Result<Vec<Millis>> {
-        match self {
-            Self::Memory(memory) => Ok(memory.deletions(tenant, since)),
-            Self::Sqlite(sqlite) => sqlite.deletions(tenant, since).await,
-            Self::Postgres(postgres) => postgres.deletions(tenant, since).await,
-        }
+        ask!(self, deletions(tenant, since))
     }
 
     /// The tenant's journal, newest first: at most `limit` entries, before `before` if that is given.
@@ -349,28 +307,16 @@ impl Registry {
         before: Option<EntryId>,
         limit: usize,
     ) -> Result<Vec<Recorded>> {
-        match self {
-            Self::Memory(memory) => Ok(memory.journal(tenant, before, limit)),
-            Self::Sqlite(sqlite) => sqlite.journal(tenant, before, limit).await,
-            Self::Postgres(postgres) => postgres.journal(tenant, before, limit).await,
-        }
+        ask!(self, journal(tenant, before, limit))
     }
 
     /// Forgets entries from before `before`, but no open intent, and webhook ids. Returns how many.
     pub async fn prune(&self, before: Millis) -> Result<u64> {
-        match self {
-            Self::Memory(memory) => Ok(memory.prune(before)),
-            Self::Sqlite(sqlite) => sqlite.prune(before).await,
-            Self::Postgres(postgres) => postgres.prune(before).await,
-        }
+        ask!(self, prune(before))
     }
 
     /// Notes that this webhook arrived. Whether it is the first time.
     pub async fn is_new_webhook(&self, webhook: &str, at: Millis) -> Result<bool> {
-        match self {
-            Self::Memory(memory) => Ok(memory.is_new_webhook(webhook, at)),
-            Self::Sqlite(sqlite) => sqlite.is_new_webhook(webhook, at).await,
-            Self::Postgres(postgres) => postgres.is_new_webhook(webhook, at).await,
-        }
+        ask!(self, is_new_webhook(webhook, at))
     }
 }

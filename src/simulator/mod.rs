@@ -90,11 +90,13 @@ pub use self::faults::{Fault, FaultCall, FaultKind};
 pub use self::options::{Key, LimitField, ListOrder, Options};
 pub use self::signature::{Dialect, Escaping, KeyForm, sign, sign_body};
 use self::state::State;
+pub use self::state::{Deed, Observer};
 
 /// A running stand-in. It stops when this is dropped.
 pub struct Simulator {
     addr: SocketAddr,
-    listener: Arc<TcpListener>,
+    /// None where every connection is accepted elsewhere.
+    listener: Option<Arc<TcpListener>>,
     shared: Arc<Shared>,
 }
 
@@ -128,16 +130,35 @@ impl Simulator {
         let (outbox, sending) = webhooks::outbox(stop.clone());
         tokio::spawn(sending);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(options, outbox)),
+            state: Mutex::new(State::new(options, outbox, None)),
             changed: watch::Sender::new(()),
             stop,
         });
         tokio::spawn(serve::accept(Arc::clone(&shared), Arc::clone(&listener)));
         Ok(Self {
             addr,
-            listener,
+            listener: Some(listener),
             shared,
         })
+    }
+
+    /// One that listens nowhere, for [`Self::serve`], and leaves nothing to chance: what it makes up follows from `seed`, and
+    /// its clock shows `wall` now and goes on with the runtime's. Webhooks are not sent.
+    pub fn detached(options: Options, seed: u64, wall: jiff::Timestamp, observer: Observer) -> Self {
+        let (outbox, _) = webhooks::outbox(CancellationToken::new());
+        let mut state = State::new(options, outbox, Some(seed));
+        state.clock = Some((Instant::now(), wall));
+        state.observer = Some(observer);
+        let shared = Shared {
+            state: Mutex::new(state),
+            changed: watch::Sender::new(()),
+            stop: CancellationToken::new(),
+        };
+        Self {
+            addr: SocketAddr::from(([0, 0, 0, 0], 0)),
+            listener: None,
+            shared: Arc::new(shared),
+        }
     }
 
     /// Serves one connection that was accepted elsewhere, HTTP/1.1 or HTTP/2, for example one under TLS.
@@ -260,7 +281,9 @@ impl Simulator {
     pub fn stop(&self) {
         self.shared.stop.cancel();
         // On Linux this frees the port at once; elsewhere the listener is closed with its task.
-        let _ = SockRef::from(&*self.listener).shutdown(Shutdown::Both);
+        if let Some(listener) = &self.listener {
+            let _ = SockRef::from(&**listener).shutdown(Shutdown::Both);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -22,7 +23,24 @@ use super::webhooks::{Outbox, Webhook};
 /// How many signatures are remembered against being sent twice; then all are forgotten.
 const SIGNATURES_MAX: usize = 100_000;
 
-#[derive(Debug)]
+/// What a call did, at the moment when it did it.
+#[derive(Clone, Copy, Debug)]
+pub struct Deed<'d> {
+    pub kind: CallKind,
+    /// Whom it was about; empty if nobody.
+    pub user: &'d str,
+    pub headers: &'d HeaderMap,
+    /// What it is answered with, if the reply gets there.
+    pub status: u16,
+    /// The users that exist from now on, oldest first.
+    pub live: &'d [String],
+    /// What listUsers says from now on.
+    pub listed: &'d [String],
+}
+
+/// Told of every call's deed.
+pub type Observer = Box<dyn Fn(&Deed<'_>) + Send>;
+
 pub(super) struct State {
     pub(super) options: Options,
     pub(super) users: Users,
@@ -35,6 +53,9 @@ pub(super) struct State {
     further: HashMap<usize, (Users, Throttle)>,
     outbox: Outbox,
     signatures: HashSet<String>,
+    /// Where its clock does not follow the system's: what it shows at which moment.
+    pub(super) clock: Option<(Instant, jiff::Timestamp)>,
+    pub(super) observer: Option<Observer>,
     /// Makes secrets and request ids, together with how many were made.
     seed: u64,
     made: u64,
@@ -71,7 +92,7 @@ struct Named {
 }
 
 impl State {
-    pub(super) fn new(options: Options, outbox: Outbox) -> Self {
+    pub(super) fn new(options: Options, outbox: Outbox, seed: Option<u64>) -> Self {
         Self {
             options,
             users: Users::default(),
@@ -83,7 +104,9 @@ impl State {
             further: HashMap::new(),
             outbox,
             signatures: HashSet::new(),
-            seed: RandomState::new().hash_one(()),
+            clock: None,
+            observer: None,
+            seed: seed.unwrap_or_else(|| RandomState::new().hash_one(())),
             made: 0,
         }
     }
@@ -107,6 +130,22 @@ impl State {
 
     /// Does the work of a call and says how it is answered.
     pub(super) fn work(&mut self, call: &Arrived) -> Reply {
+        let reply = self.work_for_its_client(call);
+        if let Some(observer) = &self.observer {
+            let user = call.parameter("userId").or_else(|| named(call).user_id);
+            observer(&Deed {
+                kind: call.kind,
+                user: user.as_deref().unwrap_or_default(),
+                headers: &call.parts.headers,
+                status: reply.status().as_u16(),
+                live: &self.live(),
+                listed: &self.users.listed(&self.options, Instant::now()),
+            });
+        }
+        reply
+    }
+
+    fn work_for_its_client(&mut self, call: &Arrived) -> Reply {
         match self.number_of(call) {
             None => self.work_for(call, false),
             Some(1) => self.work_for(call, true),
@@ -119,6 +158,11 @@ impl State {
                 reply
             }
         }
+    }
+
+    fn wall(&self) -> jiff::Timestamp {
+        let set = self.clock.map(|(at, shown)| shown.saturating_add(at.elapsed()));
+        set.and_then(Result::ok).unwrap_or_else(jiff::Timestamp::now)
     }
 
     fn number_of(&self, call: &Arrived) -> Option<usize> {
@@ -164,7 +208,7 @@ impl State {
             return error(401, "1076", "Unable to verify signature sent");
         }
         match call.kind {
-            CallKind::ApiStatus => api_status(),
+            CallKind::ApiStatus => api_status(self.wall()),
             CallKind::Register => self.register(call, now),
             CallKind::List => json(200, &self.users.listed(&self.options, now)),
             CallKind::Delete => self.delete(call, now),
@@ -182,7 +226,7 @@ impl State {
             .parameter("timestamp")
             .and_then(|text| text.parse::<i64>().ok());
         let fresh = timestamp.is_some_and(|timestamp| {
-            let age = jiff::Timestamp::now().as_second().abs_diff(timestamp);
+            let age = self.wall().as_second().abs_diff(timestamp);
             options.timestamp_freshness.is_none_or(|seconds| age <= seconds)
         });
         let known = self.number_of(call).is_some();
@@ -333,10 +377,8 @@ fn named(call: &Arrived) -> Named {
     serde_json::from_slice(&call.body.kept).unwrap_or_default()
 }
 
-fn api_status() -> Reply {
-    let timestamp = jiff::Timestamp::now()
-        .strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
-        .to_string();
+fn api_status(now: jiff::Timestamp) -> Reply {
+    let timestamp = now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
     json(
         200,
         &ApiStatus {

@@ -20,7 +20,11 @@ use super::resolve::Resolver;
 use super::wire::Wire;
 use crate::telemetry::chain;
 
-pub(super) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub(super) type Real = MaybeHttpsStream<TokioIo<TcpStream>>;
+#[cfg(not(test))]
+pub(super) type Stream = Real;
+#[cfg(test)]
+pub(super) use super::simulated::Stream;
 pub(super) type Multiplexed = http2::SendRequest<RequestBody>;
 
 /// So that a connection whose other end vanished without a word is noticed, and no box on the way forgets a quiet one.
@@ -78,8 +82,7 @@ impl Connector {
     }
 
     async fn open(&self) -> Result<Connected, UpstreamError> {
-        let opened = self.https.clone().call(self.origin.clone()).await;
-        let stream = opened.map_err(UpstreamError::connect)?;
+        let stream = self.dial().await?;
         if stream.connected().is_negotiated_h2() {
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
@@ -107,5 +110,17 @@ impl Connector {
                 .map_err(UpstreamError::connect)?;
             Ok(Connected::Http1(Box::new(Wire::new(sender, connection, watch))))
         }
+    }
+    async fn dial(&self) -> Result<Stream, UpstreamError> {
+        #[cfg(test)]
+        if let Some(dialled) = super::simulated::dial().await {
+            let end = dialled.map_err(UpstreamError::connect)?;
+            return Ok(Stream::Simulated(TokioIo::new(end)));
+        }
+        let opened = self.https.clone().call(self.origin.clone()).await;
+        let real = opened.map_err(UpstreamError::connect)?;
+        #[cfg(test)]
+        let real = Stream::Real(real);
+        Ok(real)
     }
 }

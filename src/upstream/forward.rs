@@ -11,7 +11,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use prometheus_client::metrics::counter::Counter;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::debug;
 
 use super::body::{Progress, ReplyBody, RequestBody, has_other_coding};
@@ -36,6 +36,8 @@ pub struct Forwarder {
     host: HeaderValue,
     response_timeout: Duration,
     body_idle_timeout: Duration,
+    /// What has not left by then is not sent.
+    leave_by: Option<Instant>,
 }
 
 impl Forwarder {
@@ -58,6 +60,7 @@ impl Forwarder {
             host,
             response_timeout: proxy.response_timeout,
             body_idle_timeout: proxy.body_idle_timeout,
+            leave_by: None,
         }
     }
 
@@ -68,6 +71,28 @@ impl Forwarder {
             response_timeout,
             ..self.clone()
         }
+    }
+
+    /// The same, for what must leave by then or not at all: to wait for a connection may take longer.
+    #[must_use]
+    pub fn leaving_by(&self, at: std::time::Instant) -> Self {
+        Self {
+            leave_by: Some(Instant::from_std(at)),
+            ..self.clone()
+        }
+    }
+
+    async fn way(&self, idle_max: Duration) -> Result<Way, UpstreamError> {
+        let Some(at) = self.leave_by else {
+            return self.pool.way(idle_max).await;
+        };
+        let limit = at.saturating_duration_since(Instant::now());
+        let late = || UpstreamError::no_connection(limit);
+        let way = timeout_at(at, self.pool.way(idle_max))
+            .await
+            .map_err(|_| late())?;
+        // The program may have been stopped meanwhile.
+        if Instant::now() < at { way } else { Err(late()) }
     }
 
     /// Takes `request` and sends it as it is, except that it goes to the upstream: of its target only path and query count, and its
@@ -97,7 +122,7 @@ impl Forwarder {
             way
         } else {
             // In a box, as other rare things here, so that it takes no room in what is moved for every request.
-            let way = Box::pin(self.pool.way(idle_max)).await?;
+            let way = Box::pin(self.way(idle_max)).await?;
             now = Instant::now();
             way
         };
@@ -126,7 +151,7 @@ impl Forwarder {
                 // All that are kept may be closing, as after a restart of the upstream.
                 idle_max = Duration::ZERO;
             }
-            way = Box::pin(self.pool.way(idle_max)).await?;
+            way = Box::pin(self.way(idle_max)).await?;
             now = Instant::now();
         }
     }

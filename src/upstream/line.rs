@@ -13,7 +13,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use socket2::SockRef;
 
 use super::body::RequestBody;
-use super::connect::Stream;
+use super::connect::{Real, Stream};
 
 /// As many as the server takes of a caller, and the few that this proxy adds.
 const HEADERS_MAX: usize = 128;
@@ -121,9 +121,14 @@ impl Line {
 
 /// Whether nothing came: neither bytes, nor that there will be none, nor an error.
 fn is_quiet(stream: &Stream) -> bool {
+    #[cfg(test)]
+    let stream = match stream {
+        Stream::Real(real) => real,
+        Stream::Simulated(end) => return end.inner().is_quiet(),
+    };
     let tcp = match stream {
-        Stream::Http(tcp) => tcp.inner(),
-        Stream::Https(tls) => tls.inner().get_ref().0.inner().inner(),
+        Real::Http(tcp) => tcp.inner(),
+        Real::Https(tls) => tls.inner().get_ref().0.inner().inner(),
     };
     let peeked = SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]);
     peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::body::{ReplyBody, RequestBody};
 use super::error::UpstreamError;
 use super::forward::Forwarder;
+use crate::clock;
 use crate::snaptrade::answer::{self, Deletion};
 use crate::snaptrade::budget;
 use crate::snaptrade::canonical::Canonical;
@@ -65,7 +66,7 @@ impl<T> Called<T> {
     /// When the next is welcome, if this one was throttled and told.
     pub fn retry_after(&self) -> Option<Duration> {
         (self.status == Some(429))
-            .then(|| budget::retry_after(&self.headers, Millis::from(SystemTime::now())))
+            .then(|| budget::retry_after(&self.headers, Millis::from(clock::wall())))
             .flatten()
     }
 
@@ -121,10 +122,15 @@ impl Manage {
         }
     }
 
-    /// Deletes a user. Irreversible: for the guard alone, once it has recorded the intent.
-    pub async fn delete(&self, user: &UserId) -> Called<Deletion> {
+    /// Deletes a user. Irreversible: for the guard alone, once it has recorded the intent. It leaves by `leave_by` or not at
+    /// all.
+    pub async fn delete(&self, user: &UserId, leave_by: Instant) -> Called<Deletion> {
         let parameter = format!("userId={}&", query::encode(user.as_str()));
-        let exchange = self
+        let timely = Self {
+            forwarder: self.forwarder.leaving_by(leave_by),
+            ..self.clone()
+        };
+        let exchange = timely
             .call(
                 Method::DELETE,
                 "/snapTrade/deleteUser",
@@ -148,7 +154,7 @@ impl Manage {
     /// A timestamp that no call before had, so that no two have the same signature: whether `SnapTrade` accepts one
     /// twice is not known. A burst of calls runs ahead of the clock by a second each, and `TIMESTAMP_LEAD_MAX` at most.
     fn timestamp(&self) -> Timestamp {
-        let now = Timestamp::from(SystemTime::now()).0;
+        let now = Timestamp::from(clock::wall()).0;
         let next = |last: i64| Some((last + 1).clamp(now, now + TIMESTAMP_LEAD_MAX));
         let last = self
             .last_timestamp
@@ -165,7 +171,7 @@ impl Manage {
         bytes_max: usize,
         take: impl FnMut(&[u8]),
     ) -> Exchange {
-        let began = Instant::now();
+        let began = clock::now();
         let mut exchange = Exchange::default();
         let made = self.make(&mut exchange, method, path, parameters, bytes_max, take);
         let failed = match timeout(self.timeout, made).await {
@@ -175,7 +181,7 @@ impl Manage {
         // A call that was given up in the middle may have been sent.
         exchange.unsent = failed.as_ref().is_some_and(|error| !error.sent());
         exchange.fault = failed;
-        exchange.took = began.elapsed();
+        exchange.took = clock::since(began);
         exchange
     }
 
@@ -200,7 +206,7 @@ impl Manage {
         headers.insert(USER_AGENT, NAME);
         let signature = HeaderValue::from_str(&signature).map_err(UpstreamError::unsendable)?;
         headers.insert(SIGNATURE, signature);
-        let reply = self.forwarder.send(&mut request, Instant::now()).await?;
+        let reply = self.forwarder.send(&mut request, clock::now()).await?;
         exchange.status = Some(reply.status().as_u16());
         exchange.headers = reply.headers().clone();
         exchange.is_whole = read(reply, bytes_max, take).await?;

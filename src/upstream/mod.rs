@@ -21,5 +21,7 @@ pub mod own;
 mod pool;
 mod remedy;
 mod resolve;
+#[cfg(test)]
+pub(crate) mod simulated;
 pub mod tls;
 mod wire;

@@ -31,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clock;
 use crate::guard::{Guard, InForce, Live};
 use crate::ops;
 use crate::registry::Registry;
@@ -98,10 +99,10 @@ impl Complaints {
     /// One more: how many that makes since it was last said, if it is to be said again.
     fn add(&mut self) -> Option<u64> {
         self.unsaid += 1;
-        if self.last.is_some_and(|last| last.elapsed() < COMPLAINT_PAUSE) {
+        if self.last.is_some_and(|last| clock::since(last) < COMPLAINT_PAUSE) {
             return None;
         }
-        self.last = Some(Instant::now());
+        self.last = Some(clock::now());
         Some(std::mem::take(&mut self.unsaid))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::event::{News, apart};
 use super::{Tenant, Webhook, Webhooks, lock};
 use crate::admission::known::Source;
+use crate::clock;
 use crate::guard::Guard;
 use crate::registry::RegistryError;
 use crate::types::{Millis, UserId};
@@ -96,7 +97,7 @@ impl Webhooks {
         // Of one key only: no other's may make this one's webhook a repeated one.
         let id = format!("{}:{id}", guard.client_id());
         let _turn = tenant.turn.lock().await;
-        let now = Millis::from(SystemTime::now());
+        let now = Millis::from(clock::wall());
         if !self.begin(tenant, &id, now).await? {
             return Ok(Outcome::Repeated);
         }

@@ -243,6 +243,34 @@ fn an_empty_id_is_nobody_who_could_go() {
 }
 
 #[test]
+fn r9_nobody_goes_for_a_slot_that_was_freed_just_after_the_limit_error() {
+    // The tombstone of the admission's own eviction took it.
+    let mut bench = Bench::new();
+    bench.run([
+        Event::Begun,
+        listed(&["a", "b", "c"]),
+        Event::IntentRecorded(true),
+        Event::Deleted(Deletion::Accepted),
+        listed(&["a_deleted", "b", "c"]),
+    ]);
+    assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), Step::List);
+    assert_eq!(bench.on(listed(&["b", "c"])), RETRY);
+    bench.on(registered());
+    assert!(bench.roster.tombstones_count);
+
+    // Somebody else's deletion freed it.
+    let mut bench = Bench::new();
+    bench.run([
+        Event::Begun,
+        listed(&["a", "b"]),
+        Event::Replied(Reply::LimitReached),
+    ]);
+    assert_eq!(bench.on(listed(&["b"])), RETRY);
+    bench.on(registered());
+    assert!(!bench.roster.tombstones_count);
+}
+
+#[test]
 fn r9_a_deletion_that_may_still_happen_is_not_sent_again_and_its_user_counts_no_more() {
     let mut bench = Bench::new();
     bench.run([Event::Begun, listed(&["a", "b", "c"]), INTENT]);
