@@ -131,21 +131,12 @@ impl<'a> Book<'a> {
         Ok(())
     }
 
-    /// What others left open, and settled, is as if we had.
+    /// What others left open, and settled, is as if we had. That the victim was registered since is not taken for a sign that
+    /// it was gone: by which of two clocks, or before which was set, nobody can say.
     async fn take_over(&mut self, mut open: Vec<OpenIntent>, roster: &mut Roster) {
-        let is_back = |intent: &OpenIntent| {
-            let registered = roster.known(&intent.victim).and_then(|known| known.registered);
-            registered.is_some_and(|(at, _)| at > intent.at)
-        };
-        // Who was registered since, was gone.
-        let gone = open
-            .extract_if(.., |intent| is_back(intent))
-            .map(|intent| (intent, "evicted"));
-        let mut done: Vec<(OpenIntent, &str)> = gone.collect();
         let unsent = std::mem::take(self.unsent);
         let is_unsent = |intent: &mut OpenIntent| unsent.contains(&intent.victim);
-        let kept = open.extract_if(.., is_unsent).map(|intent| (intent, "withdrawn"));
-        done.extend(kept);
+        let kept: Vec<OpenIntent> = open.extract_if(.., is_unsent).collect();
         self.intents = open
             .iter()
             .map(|intent| (intent.victim.clone(), intent.id))
@@ -162,10 +153,10 @@ impl<'a> Book<'a> {
                 since: clock::now().checked_sub(age).unwrap_or_else(clock::now),
             });
         }
-        for (intent, outcome) in done {
+        for intent in kept {
             let mut entry = self.entry(Event::Outcome);
             entry.user = Some(intent.victim);
-            entry.outcome = Some(outcome.to_owned());
+            entry.outcome = Some("withdrawn".to_owned());
             entry.intent = Some(intent.id);
             self.write(entry).await;
         }

@@ -121,4 +121,4 @@ impl Call {
 }
 
 /// The longest that a call may take, whatever happens: to be admitted, to be answered, and once more.
-pub(super) const ANSWER_MAX: Duration = Duration::from_secs(240);
+pub(super) const ANSWER_MAX: Duration = Duration::from_mins(4);

@@ -41,7 +41,7 @@ impl World {
             let _ = sidecar.machine.run(sidecar.guard.look(Duration::ZERO)).await;
         }
         // Until every deletion that was sent has come true or never will, and nobody is too young or active.
-        sleep(self.plan.doom() + Duration::from_secs(60)).await;
+        sleep(self.plan.doom() + Duration::from_mins(1)).await;
         // Where lists lag, one replica does not see at once whom another registered, and SnapTrade may have to say it.
         // Where a clock was set forward, what happened meanwhile is in the future, which protects.
         let is_seen =

@@ -64,7 +64,7 @@ impl Sidecar {
             replica: Arc::clone(&replica),
         };
         let notices = Notices::new(&config.tenants, means, Schedule::default());
-        let teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics));
+        let mut teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics));
         let (tally, stopping) = (teller.tally(), CancellationToken::new());
         let forwarder = Forwarder::new(&config.proxy, tls.clone(), Own::default(), metrics.cut_short());
         let means = Means {
@@ -85,7 +85,7 @@ impl Sidecar {
         let guard = Arc::clone(&live.load().guards()[0]);
         let shared = Shared::new(live, Arc::new(Health::new()), metrics, tally);
         let proxy = Rc::new(Proxy::new(Arc::new(shared), &forwarder));
-        spawn_local(machine.run(teller.run(CancellationToken::new())));
+        spawn_local(machine.run(async move { teller.run(CancellationToken::new()).await }));
         let first = Arc::clone(&guard);
         spawn_local(machine.run(async move {
             first.settle().await;

@@ -334,8 +334,12 @@ impl World {
             .get(&call.number.to_string())
             .cloned()
             .unwrap_or_default();
-        let is_clear = !(hardships.network || hardships.vendor || hardships.outsiders || hardships.crashes)
-            && !(hardships.terms || hardships.hands)
+        let is_clear = !(hardships.network
+            || hardships.vendor
+            || hardships.outsiders
+            || hardships.crashes
+            || hardships.terms
+            || hardships.hands)
             && self.plan.vendor.list_lag.is_zero()
             && witness.terms.mode == Mode::Enforce;
         let is_managed = !answer.admission().contains("reason=")
