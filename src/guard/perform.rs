@@ -60,13 +60,7 @@ impl Guard {
             if is_list {
                 book.learn(roster).await;
             }
-            let here = Circumstances {
-                caller_gone: caller.is_closed(),
-                stopping: self.means.stopping.is_cancelled(),
-                knows: book.is_open(),
-                clock: now(),
-                pace: self.pace(),
-            };
+            let here = self.circumstances(caller, &book);
             self.note_changes(roster);
             let now = clock::now();
             let is_news = is_list || matches!(event, Event::Replied(_));
@@ -106,6 +100,16 @@ impl Guard {
                     break self.close(book, story, roster, &admission, answer).await;
                 }
             };
+        }
+    }
+
+    fn circumstances(&self, caller: &oneshot::Sender<Admitted>, book: &Book<'_>) -> Circumstances {
+        Circumstances {
+            caller_gone: caller.is_closed(),
+            stopping: self.means.stopping.is_cancelled(),
+            knows: book.is_open(),
+            clock: now(),
+            pace: self.pace(),
         }
     }
 

@@ -206,7 +206,7 @@ impl Proxy {
         began: Instant,
     ) -> Passed {
         let Some(_in_flight) = InFlight::enter(&self.shared.in_flight, view.max_requests()) else {
-            return (self.refused(Problem::Overloaded), began.elapsed());
+            return (self.refused(Problem::Overloaded), clock::since(began));
         };
         headers::strip_hop_by_hop(request.headers_mut());
         let sent = view.forwarder.send(request, began).await;

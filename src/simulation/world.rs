@@ -1,5 +1,7 @@
 //! A world: SnapTrade, a database, a network, machines with sidecars, and callers.
 
+mod verdicts;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +14,6 @@ use super::caller::{ANSWER_MAX, Answer, Call};
 use super::plan::Plan;
 use super::sidecar::Sidecar;
 use super::witness::Witness;
-use crate::admission::policy::Mode;
 use crate::clock::dice::Dice;
 use crate::clock::link::{Link, Weather};
 use crate::clock::machine::Machine;
@@ -313,59 +314,6 @@ impl World {
         self.tell(&format!("call {number} gets {status} {admission}"));
         self.witness().counts.answers += 1;
         Some(answer)
-    }
-
-    fn check_registration(&self, user: &str, call: &Call, answer: &Answer) {
-        let current = self.vendor.secret_of(user);
-        let mut witness = self.witness();
-        let hardships = self.plan.hardships;
-        let is_replayed = answer.admission().contains("replayed");
-        if let Some(secret) = answer.secret().filter(|_| answer.status == 200) {
-            let is_new = witness.secrets.insert(secret.clone());
-            witness.require(is_new, || format!("R12: the secret of {user} is given twice"));
-            let is_alone = self.plan.replicas == 1 && !hardships.outsiders && !hardships.departures;
-            let is_known_to_be_gone = is_replayed && is_alone && !hardships.network && !hardships.vendor;
-            witness.require(!is_known_to_be_gone || current.as_ref() == Some(&secret), || {
-                format!("R12: a secret of {user} is given that is worth nothing any more")
-            });
-        }
-        let attempt = witness
-            .attempts
-            .get(&call.number.to_string())
-            .cloned()
-            .unwrap_or_default();
-        let is_clear = !(hardships.network
-            || hardships.vendor
-            || hardships.outsiders
-            || hardships.crashes
-            || hardships.terms
-            || hardships.hands)
-            && self.plan.vendor.list_lag.is_zero()
-            && witness.terms.mode == Mode::Enforce;
-        let is_managed = !answer.admission().contains("reason=")
-            && answer.status == 200
-            && !is_replayed
-            && !answer.admission().contains("retried");
-        let most = witness.terms.max_users;
-        witness.require(!is_clear || !is_managed || attempt.live_then <= most, || {
-            format!("R8: with {user} there are {} users of {most}", attempt.live_then)
-        });
-        if self.plan.is_calm {
-            let (status, admission) = (answer.status, answer.admission());
-            witness.require(status == 200, || format!("R8: {user} got {status} {admission}"));
-        }
-    }
-
-    /// A caller that left came back: what was answered meanwhile was kept for it.
-    fn check_return(&self, user: &str, answer: &Answer) {
-        let hardships = self.plan.hardships;
-        let is_quiet = !(hardships.network || hardships.vendor || hardships.crashes || hardships.outsiders)
-            && !(hardships.terms || hardships.departures || hardships.hands || hardships.database);
-        let is_there = self.vendor.users().iter().any(|there| there == user);
-        let is_lost = answer.status == 400 && is_there;
-        self.witness().require(!is_quiet || !is_lost, || {
-            format!("R12: the secret of {user} is lost")
-        });
     }
 
     /// A call for a user, which passes through whatever is broken.

@@ -6,9 +6,12 @@ pub(crate) type Faults = Vec<(usize, String)>;
 
 /// The modules that `lib.rs` lists, in its order.
 pub(crate) fn listed_modules(lib: &str) -> Vec<String> {
-    let names = lib
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("pub mod ")?.strip_suffix(';'));
+    let names = lib.lines().filter_map(|line| {
+        line.trim()
+            .trim_start_matches("pub ")
+            .strip_prefix("mod ")?
+            .strip_suffix(';')
+    });
     names.map(str::to_owned).collect()
 }
 
