@@ -174,3 +174,36 @@ fn r9_what_an_eviction_of_ones_own_freed_teaches_nothing_of_tombstones() {
     assert_eq!(bench.on(Event::Replied(Reply::Registered(id("newer")))), ANSWERED);
     assert!(!bench.roster.tombstones_count);
 }
+
+#[test]
+fn r5_by_what_a_user_is_protected_is_told_and_what_binds_an_operator_too() {
+    use crate::admission::policy::Protection as By;
+    for (by, told, binds) in [
+        (By::Unlisted, "not-listed-yet", true),
+        (By::NotEvictable, "not-evictable", true),
+        (By::Pattern, "protect", true),
+        (By::Hand, "by-hand", true),
+        (By::UnknownAge, "unknown-age", false),
+        (By::Young, "min-age", false),
+        (By::Active, "active-within", false),
+    ] {
+        assert_eq!((by.to_string().as_str(), by.binds_operators()), (told, binds));
+    }
+    let modes = [Mode::Enforce, Mode::OnLimitError, Mode::Observe, Mode::Off];
+    assert_eq!(
+        modes.map(Mode::token),
+        ["enforce", "on-limit-error", "observe", "off"]
+    );
+}
+
+#[test]
+fn patterns_are_known_by_what_was_written() {
+    let vip = patterns(&["a-*", "vip-?", "team[1]"]);
+    assert_eq!(vip.matching("vip-1"), Some("vip-?"));
+    assert_eq!(vip.matching("team[1]"), Some("team[1]"));
+    assert_eq!(vip.matching("team1"), Some("team[1]"));
+    assert_eq!(vip.matching("b"), None);
+    assert_eq!(vip.sources(), ["a-*", "vip-?", "team[1]"]);
+    assert_eq!(format!("{vip:?}"), r#"["a-*", "vip-?", "team[1]"]"#);
+    assert!(vip == patterns(&["a-*", "vip-?", "team[1]"]) && vip != patterns(&["a-*"]));
+}
