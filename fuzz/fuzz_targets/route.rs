@@ -32,7 +32,10 @@ fn the_route_is_what_the_segments_say(method: &Method, path: &str) {
     if bare.starts_with('/') {
         let prefixed = format!("{PREFIX}{bare}");
         assert_eq!(without_prefix(&prefixed), bare);
-        assert_eq!(Route::classify(method, &prefixed), Route::classify(method, bare));
+        // The prefix goes once: a path that still begins with it is another with one more.
+        if without_prefix(bare) == bare {
+            assert_eq!(Route::classify(method, &prefixed), Route::classify(method, bare));
+        }
     }
 }
 
