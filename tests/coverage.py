@@ -25,7 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PERCENT_MIN = 95.0
 MODULES = ["admission", "snaptrade", "guard", "registry"]
 # As they stand in mangled names, with their lengths.
-TEST_MODULES = [b"5tests", b"10simulation"]
+TEST_MODULES = [b"5tests", b"10simulation", b"9simulated"]
 
 PROFILE_MAGIC = 0xFF6C70726F667281
 PROFILE_VERSIONS = (9, 10)

@@ -181,7 +181,9 @@ async fn two_hundred_reloads_under_traffic_lose_no_call_and_keep_nothing_open() 
             .await;
     }
     assert!(traffic.end().await > RELOADS);
-    assert_eq!(open(), before);
+    // Fewer, where a connection that was kept is closed by now.
+    let after = open();
+    assert!(after <= before, "{after} are open, {before} were");
     assert!(it.counts("config_reloads_total{outcome=\"applied\"} 200").await);
     assert!(
         it.counts("requests_total{tenant=\"default\",route=\"register\",status=\"200\"} 1")
