@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::fuse::Fuse;
 use super::known::{Known, Source};
 use super::people::People;
-use crate::snaptrade::listing::is_tombstone_shaped;
+use crate::snaptrade::listing::is_tombstone;
 use crate::types::{Millis, UserId};
 
 /// A list older than this is no ground for an eviction (R3).
@@ -351,10 +351,6 @@ fn known_from(clock: Millis) -> Known {
 /// Without white space around it, and as near to lower case as goes by single characters.
 fn plain(id: &UserId) -> impl Iterator<Item = char> {
     id.as_str().trim().chars().flat_map(char::to_lowercase)
-}
-
-fn is_tombstone(id: &UserId) -> bool {
-    is_tombstone_shaped(id.as_str()).is_some()
 }
 
 /// `listUsers` named nobody although users were known.

@@ -8,7 +8,7 @@ use super::journal::now;
 use super::{Guard, lock};
 use crate::admission::roster::Roster;
 use crate::clock;
-use crate::snaptrade::listing::is_tombstone_shaped;
+use crate::snaptrade::listing::is_tombstone;
 use crate::types::UserId;
 use crate::upstream::manage::Called;
 
@@ -176,8 +176,4 @@ impl Guard {
         metrics.users(self.tenant(), users);
         metrics.pending_deletions(self.tenant(), pending_deletions);
     }
-}
-
-fn is_tombstone(id: &UserId) -> bool {
-    is_tombstone_shaped(id.as_str()).is_some()
 }

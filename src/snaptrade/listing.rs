@@ -190,11 +190,10 @@ impl Listing {
     }
 }
 
-/// The id whose tombstone `entry` may be. Only its history tells whether it is one or a real id that ends so.
-pub fn is_tombstone_shaped(entry: &str) -> Option<&str> {
-    entry
-        .strip_suffix(TOMBSTONE_SUFFIX)
-        .filter(|stem| !stem.is_empty())
+/// Whether an entry has the shape of a tombstone. Only its history tells whether it is one or a real id that ends so.
+pub fn is_tombstone(entry: &UserId) -> bool {
+    let stem = entry.as_str().strip_suffix(TOMBSTONE_SUFFIX);
+    stem.is_some_and(|stem| !stem.is_empty())
 }
 
 #[cfg(test)]
@@ -245,10 +244,17 @@ mod tests {
 
     #[test]
     fn a_tombstone_has_an_id_before_its_suffix() {
-        assert_eq!(is_tombstone_shaped("a_deleted"), Some("a"));
-        assert_eq!(is_tombstone_shaped("a_deleted_deleted"), Some("a_deleted"));
-        for entry in ["_deleted", "a", "a_Deleted", "a_deleted ", "deleted", ""] {
-            assert_eq!(is_tombstone_shaped(entry), None, "{entry}");
+        for (entry, is_one) in [
+            ("a_deleted", true),
+            ("a_deleted_deleted", true),
+            ("_deleted", false),
+            ("a", false),
+            ("a_Deleted", false),
+            ("a_deleted ", false),
+            ("deleted", false),
+            ("", false),
+        ] {
+            assert_eq!(is_tombstone(&UserId::new(entry)), is_one, "{entry}");
         }
     }
 

@@ -261,3 +261,71 @@ async fn read(
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use prometheus_client::metrics::counter::Counter;
+
+    use super::*;
+    use crate::config::{self, Sources};
+    use crate::types::ConsumerKey;
+    use crate::upstream::own::Own;
+    use crate::upstream::tls;
+
+    fn before(upstream: &TcpListener) -> Manage {
+        let flags = [
+            (
+                "proxy.upstream",
+                format!("http://{}", upstream.local_addr().unwrap()),
+            ),
+            ("tenants.default.client_id", "C".to_owned()),
+            ("tenants.default.consumer_key", "key".to_owned()),
+        ];
+        let flags = flags.map(|(key, value)| (key.to_owned(), value)).to_vec();
+        let sources = Sources {
+            flags,
+            ..Sources::default()
+        };
+        let config = config::load(sources).unwrap().config;
+        let tls = tls::client_config(None).unwrap();
+        Manage::new(
+            Forwarder::new(&config.proxy, tls, Own::default(), Counter::default()),
+            ClientId::new("C"),
+            SigningKey::new(&ConsumerKey::new("key")),
+            Duration::from_secs(10),
+            Arc::default(),
+        )
+    }
+
+    fn answer(mut caller: TcpStream) -> String {
+        let mut head = vec![0; 4096];
+        let read = caller.read(&mut head).unwrap();
+        let _ = caller.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        String::from_utf8(head[..read].to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn r7_a_deletion_leaves_in_time_or_not_at_all() {
+        let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (manage, user) = (before(&upstream), UserId::new("a"));
+        // There is no connection yet, and no time to open one.
+        let late = manage.delete(&user, clock::now()).await;
+        assert_eq!(late.outcome, Deletion::Rejected, "{:?}", late.failure);
+        let heard = thread::spawn(move || {
+            // Of the first, perhaps a connection without a word.
+            let mut heard = (0..2).map(|_| answer(upstream.accept().unwrap().0));
+            heard.find(|head| !head.is_empty())
+        });
+        let timely = manage.delete(&user, clock::now() + Duration::from_secs(10)).await;
+        assert_eq!(timely.outcome, Deletion::Accepted, "{:?}", timely.failure);
+        let heard = heard.join().unwrap().unwrap();
+        assert!(
+            heard.starts_with("DELETE /snapTrade/deleteUser?userId=a&"),
+            "{heard}"
+        );
+    }
+}

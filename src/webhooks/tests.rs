@@ -1,54 +1,16 @@
 //! What a working registry cannot show over HTTP: how one fails.
 
 use http::header::RETRY_AFTER;
-use tokio::runtime::Handle;
 
 use super::*;
-use crate::activity::Teller;
-use crate::config::{self, Sources};
-use crate::guard::Means;
-use crate::notices::{self, Notices, Schedule};
-use crate::upstream::forward::Forwarder;
-use crate::upstream::own::Own;
+use crate::guard::tests::{config, means};
 use crate::upstream::{outbound, tls};
 
 fn webhooks() -> Arc<Webhooks> {
-    let flags = [
-        // Nobody listens there, and what is looked for is not found.
-        ("proxy.upstream", "http://127.0.0.1:1"),
-        ("tenants.default.client_id", "C"),
-        ("tenants.default.consumer_key", "k"),
-    ];
-    let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let sources = Sources {
-        flags: flags.to_vec(),
-        ..Sources::default()
-    };
-    let config = config::load(sources).unwrap().config;
-    let tls = tls::client_config(None).unwrap();
-    let http = outbound::client(tls.clone(), Duration::from_secs(1)).unwrap();
-    let (registry, metrics) = (
-        Arc::new(Registry::memory()),
-        Arc::new(Metrics::new([("default", 5)])),
-    );
-    let means = notices::Means {
-        http: http.clone(),
-        registry: Arc::clone(&registry),
-        metrics: Arc::clone(&metrics),
-        replica: "r".into(),
-    };
-    let means = Means {
-        forwarder: Forwarder::new(&config.proxy, tls, Own::default(), metrics.cut_short()),
-        metrics: Arc::clone(&metrics),
-        registry: Arc::clone(&registry),
-        tally: Teller::new(Arc::clone(&registry), Arc::clone(&metrics)).tally(),
-        replica: "r".into(),
-        notices: Notices::new(&config.tenants, means, Schedule::default()),
-        clock_differs: Arc::default(),
-        stopping: CancellationToken::new(),
-        runtime: Handle::current(),
-        tasks: TaskTracker::new(),
-    };
+    let config = config();
+    let means = means(&config);
+    let http = outbound::client(tls::client_config(None).unwrap(), Duration::from_secs(1)).unwrap();
+    let (registry, metrics) = (Arc::clone(&means.registry), Arc::clone(&means.metrics));
     let in_force = InForce::new(config, |tenant| {
         Arc::new(Guard::new(Arc::clone(tenant), means.clone()))
     });

@@ -5,7 +5,8 @@ use std::time::Instant;
 use super::super::known::Known;
 use super::super::people::People;
 use super::super::policy::{Candidate, User};
-use super::{Missing, Roster, is_tombstone, known_from};
+use super::{Missing, Roster, known_from};
+use crate::snaptrade::listing::is_tombstone;
 use crate::types::{Millis, UserId};
 
 impl Roster {

@@ -1,0 +1,72 @@
+//! A guard whose SnapTrade cannot be reached, and what it writes before it would delete.
+
+use super::book::Book;
+use super::*;
+use crate::activity::Teller;
+use crate::config::{self, Config, Sources};
+use crate::notices::{self, Schedule};
+use crate::upstream::own::Own;
+use crate::upstream::{outbound, tls};
+use std::time::Duration;
+
+/// One tenant, behind whose upstream nobody listens.
+pub(crate) fn config() -> Config {
+    let flags = [
+        ("proxy.upstream", "http://127.0.0.1:1"),
+        ("tenants.default.client_id", "C"),
+        ("tenants.default.consumer_key", "k"),
+    ];
+    let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let sources = Sources {
+        flags: flags.to_vec(),
+        ..Sources::default()
+    };
+    config::load(sources).unwrap().config
+}
+
+/// What a guard of this configuration works with; it remembers in memory.
+pub(crate) fn means(config: &Config) -> Means {
+    let tls = tls::client_config(None).unwrap();
+    let (registry, metrics) = (
+        Arc::new(Registry::memory()),
+        Arc::new(Metrics::new([("default", 5)])),
+    );
+    let told = notices::Means {
+        http: outbound::client(tls.clone(), Duration::from_secs(1)).unwrap(),
+        registry: Arc::clone(&registry),
+        metrics: Arc::clone(&metrics),
+        replica: "r".into(),
+    };
+    let mut teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics));
+    let tally = teller.tally();
+    tokio::spawn(async move { teller.run(CancellationToken::new()).await });
+    Means {
+        forwarder: Forwarder::new(&config.proxy, tls, Own::default(), metrics.cut_short()),
+        tally,
+        metrics,
+        registry,
+        replica: "r".into(),
+        notices: Notices::new(&config.tenants, told, Schedule::default()),
+        clock_differs: Arc::default(),
+        stopping: CancellationToken::new(),
+        runtime: Handle::current(),
+        tasks: TaskTracker::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r7_a_deletion_whose_intent_is_a_second_old_is_not_sent() {
+    let config = config();
+    let guard = Guard::new(Arc::clone(&config.tenants[0]), means(&config));
+    let mut held = Held::default();
+    let (mut book, roster) = Book::open(&guard, None, &mut held, Duration::from_secs(1)).await;
+    assert!(!book.is_timely(), "nothing was intended");
+    assert!(book.intend(&UserId::new("a"), "oldest", roster).await);
+    assert!(book.is_timely());
+    tokio::time::advance(Duration::from_millis(999)).await;
+    assert!(book.is_timely());
+    // As if the program had been stopped meanwhile.
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(!book.is_timely());
+    assert!(book.leave_by() <= clock::now());
+}
