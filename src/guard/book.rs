@@ -284,9 +284,11 @@ impl<'a> Book<'a> {
     }
 
     /// Records how the registration ended.
-    pub(super) async fn close(self, roster: &Roster, admitted: &Admitted) {
+    pub(super) async fn close(self, roster: &Roster, admitted: &Admitted, took: Duration) {
         self.guard.see_fuse(roster);
         let event = if admitted.reason.is_some_and(kept_room_from_being_made) {
+            let (metrics, tenant) = (&self.guard.means.metrics, self.guard.tenant());
+            metrics.refusal(tenant, admitted.reason.map_or("", Reason::token));
             Event::Refusal
         } else {
             Event::Registration
@@ -301,6 +303,8 @@ impl<'a> Book<'a> {
             let id = reply.headers().get("x-request-id")?;
             id.to_str().ok().map(str::to_owned)
         });
+        entry.status = admitted.answer.as_ref().ok().map(|reply| reply.status().as_u16());
+        entry.took_ms = u32::try_from(took.as_millis()).ok();
         self.guard.journal(entry).await;
     }
 

@@ -134,8 +134,9 @@ impl Guard {
         admission: &Admission,
         answer: Result<Response<Bytes>, Refusal>,
     ) -> Admitted {
+        let arrived = story.arrived();
         let admitted = story.finish(roster, admission, answer);
-        book.close(roster, &admitted).await;
+        book.close(roster, &admitted, clock::since(arrived)).await;
         admitted
     }
 

@@ -50,6 +50,10 @@ impl<'a> Story<'a> {
         }
     }
 
+    pub(super) fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
     fn step(&mut self, name: &str, status: Option<u16>, took: Duration, headers: Option<&HeaderMap>) {
         let comma = if self.calls > 0 { ", " } else { "" };
         let status = status.map_or_else(|| "failed".to_owned(), |status| status.to_string());
@@ -301,6 +305,9 @@ impl Guard {
         let (tenant, metrics) = (self.tenant(), &self.means.metrics);
         let outcome = if called.failure.is_none() { "ok" } else { "error" };
         metrics.management_call(tenant, call, outcome);
+        if let ("list_users", Some(status)) = (call, called.status) {
+            metrics.key_refused(tenant, matches!(status, 401 | 403));
+        }
         if let Some(fault) = &called.fault {
             metrics.upstream_error(fault.label());
         }

@@ -88,6 +88,10 @@ pub struct Entry {
     pub intent: Option<EntryId>,
     /// Which replica wrote it.
     pub replica: String,
+    /// Of a registration: the status of its reply, if there was one.
+    pub status: Option<u16>,
+    /// Of a registration: milliseconds from its arrival to its reply.
+    pub took_ms: Option<u32>,
 }
 
 impl Entry {
@@ -106,6 +110,8 @@ impl Entry {
             request_id: None,
             intent: None,
             replica: replica.to_owned(),
+            status: None,
+            took_ms: None,
         }
     }
 }

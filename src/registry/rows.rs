@@ -20,7 +20,7 @@ pub(super) type UserRow = (
     bool,
 );
 
-/// Id, at, tenant, event, user, newcomer, outcome, reason, users, limit, request id, intent, replica.
+/// Id, at, tenant, event, user, newcomer, outcome, reason, users, limit, request id, intent, replica, status, took.
 pub(super) type EntryRow = (
     i64,
     i64,
@@ -35,6 +35,8 @@ pub(super) type EntryRow = (
     Option<String>,
     Option<i64>,
     String,
+    Option<i64>,
+    Option<i64>,
 );
 
 /// A text as it is stored. PostgreSQL stores no NUL, SQLite's JSON none either, and an id may be any string.
@@ -93,7 +95,7 @@ pub(super) fn user(row: UserRow) -> (UserId, Known) {
 }
 
 pub(super) fn recorded(row: EntryRow) -> Result<Recorded, RegistryError> {
-    let (id, at, tenant, event, user, newcomer, outcome, reason, users, limit, request_id, intent, replica) =
+    let (id, at, tenant, event, user, newcomer, outcome, reason, users, limit, request_id, intent, replica, status, took) =
         row;
     let Some(event) = Event::from_token(&event) else {
         let what = format!("the journal's entry {id} is a {event:?}, which this version does not know");
@@ -113,6 +115,8 @@ pub(super) fn recorded(row: EntryRow) -> Result<Recorded, RegistryError> {
         request_id: request_id.map(told),
         intent: intent.map(EntryId),
         replica: told(replica),
+        status: status.and_then(|status| u16::try_from(status).ok()),
+        took_ms: took.map(count),
     };
     Ok(Recorded {
         id: EntryId(id),
@@ -162,8 +166,8 @@ pub(super) fn is_undone(entry: &Entry) -> bool {
     matches!(entry.outcome.as_deref(), Some("withdrawn" | "refused"))
 }
 
-/// Binds an entry to a query's first thirteen places: at, tenant, event, user, newcomer, outcome, reason, users, limit,
-/// request id, intent, replica, is open. A macro, since the two databases' queries are of different types.
+/// Binds an entry to a query's first fifteen places: at, tenant, event, user, newcomer, outcome, reason, users, limit,
+/// request id, intent, replica, is open, status, took. A macro, since the two databases' queries are of different types.
 macro_rules! bind_entry {
     ($query:expr, $entry:expr) => {{
         let entry: &$crate::registry::Entry = $entry;
@@ -184,6 +188,8 @@ macro_rules! bind_entry {
             .bind(entry.intent.map(|id| id.0))
             .bind(rows::stored(&entry.replica).into_owned())
             .bind(rows::is_open(entry))
+            .bind(entry.status.map(i64::from))
+            .bind(entry.took_ms.map(i64::from))
     }};
 }
 pub(super) use bind_entry;

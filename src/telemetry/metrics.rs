@@ -39,6 +39,19 @@ pub const REGISTRATION_OUTCOMES: [&str; 5] = [
 ];
 /// What becomes of an intended eviction.
 pub const EVICTION_OUTCOMES: [&str; 5] = ["evicted", "refused", "unsettled", "withdrawn", "would-evict"];
+/// Why room that was wanted is not made, as the reply's `reason=` says it.
+pub const REFUSALS: [&str; 10] = [
+    "list-failed",
+    "too-many-over-limit",
+    "nobody-evictable",
+    "deletion-unsettled",
+    "deletion-rejected",
+    "not-journaled",
+    "registry-down",
+    "fuse-blown",
+    "timed-out",
+    "shutting-down",
+];
 /// What becomes of a webhook; `unforwarded` beside one of the others.
 pub const WEBHOOK_OUTCOMES: [&str; 8] = [
     "handled",
@@ -111,12 +124,14 @@ pub struct Metrics {
     registrations: ByOutcome,
     admissions: Durations<labels::Outcome>,
     evictions: ByOutcome,
+    refusals: Family<labels::Refusal, Counter>,
     webhooks: ByOutcome,
     notices: ByOutcome,
     users: Family<labels::Tenant, Level>,
     pending_deletions: Family<labels::Tenant, Level>,
     admission_queue: Family<labels::Tenant, Level>,
     fuse_blown: Family<labels::Tenant, Level>,
+    key_refused: Family<labels::Tenant, Level>,
     registry_up: Level,
     management_calls: Family<labels::Management, Counter>,
     rate_limit_remaining: Family<labels::Tenant, Level>,
@@ -156,12 +171,14 @@ impl Metrics {
                 Histogram::new(ADMISSION_BUCKETS)
             }),
             evictions: register(own, "evictions", "Users deleted, or meant to be, to make room"),
+            refusals: register(own, "refusals", "Registrations for which room was wanted and not made"),
             webhooks: register(own, "webhooks", "Webhooks that arrived, by what became of them"),
             notices: register(own, "notices", "Notices of evictions to the application"),
             users: register(own, "users", "Users that SnapTrade listed last and that stay"),
             pending_deletions: register(own, "pending_deletions", "Users whose deletion is not settled"),
             admission_queue: register(own, "admission_queue", "Registrations that wait for their turn"),
             fuse_blown: register(own, "fuse_blown", "1 while too many were evicted to go on"),
+            key_refused: register(own, "key_refused", "1 while SnapTrade refuses the sidecar's own calls"),
             registry_up: register(
                 own,
                 "registry_up",
@@ -247,6 +264,14 @@ impl Metrics {
         self.evictions.get_or_create(&self.outcome(tenant, outcome)).inc();
     }
 
+    /// Room was wanted and not made, for one of [`REFUSALS`].
+    pub fn refusal(&self, tenant: &str, reason: &'static str) {
+        let tenant = self.label(tenant);
+        self.refusals
+            .get_or_create(&labels::Refusal { tenant, reason })
+            .inc();
+    }
+
     /// `tenant` is `unknown` where it is not known whose it is.
     pub fn webhook(&self, tenant: &str, outcome: &'static str) {
         self.webhooks.get_or_create(&self.outcome(tenant, outcome)).inc();
@@ -267,6 +292,11 @@ impl Metrics {
 
     pub fn fuse_blown(&self, tenant: &str, blown: bool) {
         self.set(&self.fuse_blown, tenant, blown.into());
+    }
+
+    /// Whether `SnapTrade` answered the last list with 401 or 403.
+    pub fn key_refused(&self, tenant: &str, refused: bool) {
+        self.set(&self.key_refused, tenant, refused.into());
     }
 
     pub fn registry_up(&self, up: bool) {

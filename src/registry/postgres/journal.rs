@@ -10,13 +10,13 @@ impl Postgres {
         // One statement, and so one way to the server and one commit. Of two outcomes that come at once, the second waits for
         // the intent's row, and then finds it closed.
         let insert = sqlx::query_scalar(
-            "WITH closed AS (UPDATE snaptrade_sidecar.journal SET is_open = FALSE, is_undone = $15 \
-             WHERE id = $14 AND is_open RETURNING id) \
+            "WITH closed AS (UPDATE snaptrade_sidecar.journal SET is_open = FALSE, is_undone = $17 \
+             WHERE id = $16 AND is_open RETURNING id) \
              INSERT INTO snaptrade_sidecar.journal (at, tenant, event, user_id, newcomer, outcome, reason, users, \
-             user_limit, request_id, intent, replica, is_open) \
-             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 \
+             user_limit, request_id, intent, replica, is_open, status, took_ms) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15 \
              WHERE EXISTS (SELECT FROM closed) OR NOT EXISTS \
-             (SELECT FROM snaptrade_sidecar.journal WHERE id = $14 AND event = 'intent') RETURNING id",
+             (SELECT FROM snaptrade_sidecar.journal WHERE id = $16 AND event = 'intent') RETURNING id",
         );
         let closes = rows::closes(entry);
         let insert = bind_entry!(insert, entry)
@@ -57,7 +57,7 @@ impl Postgres {
     ) -> Result<Vec<Recorded>> {
         let select = sqlx::query_as(
             "SELECT id, at, tenant, event, user_id, newcomer, outcome, reason, users, user_limit, request_id, \
-             intent, replica FROM snaptrade_sidecar.journal \
+             intent, replica, status, took_ms FROM snaptrade_sidecar.journal \
              WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
         )
         .bind(tenant)

@@ -8,7 +8,10 @@ use super::{failure, within};
 use crate::registry::Result;
 
 /// In order; the first makes version 1 of the schema of nothing.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/postgres/001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/postgres/001.sql"),
+    include_str!("../migrations/postgres/002.sql"),
+];
 /// For a migration, which may have to rewrite a million rows, or to wait for another replica that does.
 const LIMIT: Duration = Duration::from_mins(1);
 /// The first that ends a session without a word from its client (`idle_session_timeout`).

@@ -168,9 +168,9 @@ impl Held {
         // One statement, so that the lock is held while the intent is written.
         let insert = sqlx::query_scalar(concat!(
             "INSERT INTO snaptrade_sidecar.journal (at, tenant, event, user_id, newcomer, outcome, reason, users, \
-             user_limit, request_id, intent, replica, is_open) \
-             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 WHERE ",
-            is_held!("$14", "$15", "$16"),
+             user_limit, request_id, intent, replica, is_open, status, took_ms) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15 WHERE ",
+            is_held!("$16", "$17", "$18"),
             " RETURNING id"
         ));
         let insert = bind_entry!(insert, entry)

@@ -25,8 +25,8 @@ impl Sqlite {
             }
             let insert = sqlx::query_scalar(
                 "INSERT INTO journal (at, tenant, event, user_id, newcomer, outcome, reason, users, user_limit, \
-                 request_id, intent, replica, is_open) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id",
+                 request_id, intent, replica, is_open, status, took_ms) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING id",
             );
             let id = bind_entry!(insert, entry).fetch_one(&mut *change).await?;
             change.commit().await?;
@@ -66,7 +66,7 @@ impl Sqlite {
     ) -> Result<Vec<Recorded>> {
         let found: sqlx::Result<Vec<EntryRow>> = sqlx::query_as(
             "SELECT id, at, tenant, event, user_id, newcomer, outcome, reason, users, user_limit, request_id, \
-             intent, replica FROM journal WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+             intent, replica, status, took_ms FROM journal WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
         )
         .bind(tenant)
         .bind(before.map_or(i64::MAX, |before| before.0))

@@ -13,7 +13,10 @@ use super::{Sqlite, failure};
 use crate::registry::{RegistryError, Result};
 
 /// In order; the first makes version 1 of the schema of nothing.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/sqlite/001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/sqlite/001.sql"),
+    include_str!("../migrations/sqlite/002.sql"),
+];
 /// In the head of each of our files, so that another program's is not taken for one: "snap".
 const APPLICATION: i64 = 0x736e_6170;
 const READERS: u32 = 2;

@@ -62,6 +62,12 @@ pub(super) struct TenantOutcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Refusal {
+    pub(super) tenant: Arc<str>,
+    pub(super) reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Management {
     pub(super) tenant: Arc<str>,
     pub(super) call: &'static str,

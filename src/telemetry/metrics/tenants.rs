@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use super::labels::{self, ROUTES};
 use super::{
     EVICTION_OUTCOMES, Level, MANAGEMENT_CALLS, MANAGEMENT_OUTCOMES, Metrics, NOTICE_OUTCOMES,
-    REGISTRATION_OUTCOMES, STATUSES,
+    REFUSALS, REGISTRATION_OUTCOMES, STATUSES,
 };
 use super::{UNKNOWN, WEBHOOK_OUTCOMES};
 use crate::snaptrade::route::Route;
@@ -161,12 +161,17 @@ impl Metrics {
             &self.pending_deletions,
             &self.admission_queue,
             &self.fuse_blown,
+            &self.key_refused,
             &self.rate_limit_remaining,
         ] {
             level.remove(&only);
         }
         for (family, labels) in self.outcomes(&tenant.name) {
             family.remove(&labels);
+        }
+        for reason in REFUSALS {
+            let tenant = Arc::clone(&tenant.name);
+            self.refusals.remove(&labels::Refusal { tenant, reason });
         }
         for labels in management(&tenant.name) {
             self.management_calls.remove(&labels);

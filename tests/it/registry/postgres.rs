@@ -174,7 +174,7 @@ async fn a_newer_schema_is_left_alone() {
     let (error, _) = failure(&registry).await;
     assert!(
         error.ends_with(
-            "has schema version 99, and this program knows 1 at most; run the newer version that wrote it, or give \
+            "has schema version 99, and this program knows 2 at most; run the newer version that wrote it, or give \
              another database in registry.url"
         ),
         "{error}"

@@ -115,7 +115,7 @@ async fn a_newer_schema_is_left_alone() {
     file.spoilt("PRAGMA user_version = 99").await;
     assert_eq!(
         file.fault().await,
-        "the registry registry.db has schema version 99, and this program knows 1 at most; run the newer version \
+        "the registry registry.db has schema version 99, and this program knows 2 at most; run the newer version \
          that wrote it, or give another path in registry.url"
     );
 }
