@@ -43,6 +43,14 @@ struct Missing {
     until: Instant,
 }
 
+/// Of a user that is gone, or on its way out.
+#[derive(Clone, Copy, Debug)]
+struct Departure {
+    at: Instant,
+    /// When it was registered, as far as was known then: by that, one that was registered anew is told from it.
+    registered: Option<Millis>,
+}
+
 /// The roster of one tenant. It is owned by whoever holds the tenant's lock.
 #[derive(Debug, Default)]
 pub struct Roster {
@@ -59,7 +67,7 @@ pub struct Roster {
     /// The tombstones of the last list, and when each was first seen.
     tombstones: HashMap<UserId, Instant>,
     registered: HashMap<UserId, Registered>,
-    removed: HashMap<UserId, Instant>,
+    removed: HashMap<UserId, Departure>,
     /// The removed that the last list still named.
     lingering: Vec<UserId>,
     empty_since: Option<Instant>,
@@ -67,7 +75,7 @@ pub struct Roster {
     doubted: Option<Instant>,
     /// Those whose deletion was sent and did not show within the settle time, and when it was sent. It may still happen, so
     /// that they neither count nor are deleted again.
-    doomed: HashMap<UserId, Instant>,
+    doomed: HashMap<UserId, Departure>,
     /// The doomed that are gone by now, until somebody asks.
     gone: Vec<UserId>,
     /// When deletions were made that the fuse may count.
@@ -102,15 +110,20 @@ impl Roster {
         } else {
             self.empty_since = None;
         }
-        self.removed.retain(|_, at| now.duration_since(*at) < settle);
+        self.removed
+            .retain(|_, gone| now.duration_since(gone.at) < settle);
         self.doomed
-            .retain(|_, at| now.duration_since(*at) < settle * DOOMED_SETTLE_TIMES);
+            .retain(|_, gone| now.duration_since(gone.at) < settle * DOOMED_SETTLE_TIMES);
         // Those of whom more is known than that they are there; of the others there may be very many.
         let matters = |id: &&UserId| self.doomed.contains_key(*id) || self.registered.contains_key(*id);
         let named: HashSet<UserId> = entries.iter().filter(matters).cloned().collect();
-        for (id, _) in self.doomed.extract_if(|id, _| !named.contains(id)) {
-            self.people.remove(&id);
-            self.removed.insert(id.clone(), now);
+        let gone: Vec<UserId> = self
+            .doomed
+            .extract_if(|id, _| !named.contains(id))
+            .map(|(id, _)| id)
+            .collect();
+        for id in gone {
+            self.depart(&id, now);
             self.gone.push(id);
         }
         let mut entries = self.with_own_changes(entries, &named, now, settle);
@@ -212,18 +225,50 @@ impl Roster {
 
     /// The user is known to be gone: we saw its deletion confirmed, or the application deleted it itself.
     pub fn removed(&mut self, id: &UserId, now: Instant) {
-        self.removed.insert(id.clone(), now);
         self.registered.remove(id);
-        self.people.remove(id);
         self.missing.remove(id);
+        self.depart(id, now);
         if let Some((_, entries)) = &mut self.listed {
             entries.retain(|entry| entry != id);
         }
     }
 
+    fn departure(&self, id: &UserId, at: Instant) -> Departure {
+        let registered = self.people.get(id).and_then(|known| known.registered);
+        Departure {
+            at,
+            registered: registered.map(|(at, _)| at),
+        }
+    }
+
+    /// It is gone, and what was known of it is forgotten, but for protection by hand: that is of the id, whoever has it next.
+    fn depart(&mut self, id: &UserId, now: Instant) {
+        let departure = self.departure(id, now);
+        self.removed.insert(id.clone(), departure);
+        match self.people.get_mut(id) {
+            Some(known) if known.protected => {
+                *known = Known {
+                    first_seen: known.first_seen,
+                    protected: true,
+                    ..Known::default()
+                };
+            }
+            _ => self.people.remove(id),
+        }
+    }
+
+    /// When a user went last for whom nobody was registered here since, within the settle time: its slot may not be free yet,
+    /// although no list names it.
+    pub(super) fn freed_lately(&self) -> Option<Instant> {
+        let freed = self.removed.values().map(|gone| gone.at).max()?;
+        let taken = self.registered.values().map(|user| user.at).max();
+        taken.is_none_or(|taken| freed > taken).then_some(freed)
+    }
+
     /// The deletion that was sent at `since` did not show in time.
     pub fn doom(&mut self, id: &UserId, since: Instant) {
-        self.doomed.insert(id.clone(), since);
+        let departure = self.departure(id, since);
+        self.doomed.insert(id.clone(), departure);
         if let Some((_, entries)) = &mut self.listed {
             self.lingering.extend(entries.extract_if(.., |entry| entry == id));
         }

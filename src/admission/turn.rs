@@ -12,6 +12,9 @@ use crate::types::UserId;
 /// The longest pause between two looks at a list that is to change.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// For how long SnapTrade may count a user that it no longer lists.
+const FREED_WAIT: Duration = Duration::from_secs(5);
+
 /// One call of [`Admission::on`]: the machine and all it may look at.
 pub(super) struct Turn<'a> {
     pub(super) admission: &'a mut Admission,
@@ -200,6 +203,9 @@ impl Turn<'_> {
         if limit.awaited.is_some() {
             return self.give_up(self.still_waiting());
         }
+        if let Some(step) = self.await_freed_slot() {
+            return step;
+        }
         let over = match self.terms.mode {
             Mode::OnLimitError => 1,
             _ => (self.roster.bare().count() + 1)
@@ -207,6 +213,21 @@ impl Turn<'_> {
                 .max(1),
         };
         self.evict(over)
+    }
+
+    /// Somebody went and nobody came since, and no list tells that there is no room: SnapTrade has not counted it yet. To evict
+    /// one more would be one too many (R4); the retry is worth more a little later.
+    fn await_freed_slot(&mut self) -> Option<Step> {
+        let freed = self.roster.freed_lately()?;
+        let counts = self.terms.mode != Mode::OnLimitError;
+        if counts && self.roster.bare().count() >= self.terms.max_users {
+            return None;
+        }
+        Some(if self.now < freed + FREED_WAIT {
+            self.pause_or(self.still_waiting())
+        } else {
+            self.retry()
+        })
     }
 
     /// Why there is no room in the end, after waiting for it.
@@ -220,6 +241,10 @@ impl Turn<'_> {
     pub(super) fn replied(&mut self, reply: Reply) -> Step {
         match reply {
             Reply::Registered(id) => {
+                let unresolved = self.roster.unresolved.as_ref();
+                if unresolved.is_some_and(|unresolved| unresolved.victim == id) {
+                    self.admission.notes.push(Note::EvictionOvertaken(id.clone()));
+                }
                 self.roster.registered(&id, self.now, self.here.clock);
                 self.learn_whether_tombstones_count();
                 self.finish(Ending::Answered)

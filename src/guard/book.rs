@@ -122,7 +122,7 @@ impl<'a> Book<'a> {
         if changes.is_whole {
             roster.remember(changes.users, deletions);
         } else {
-            roster.update(&changes.gone, changes.users, deletions);
+            roster.update(&changes.gone, changes.users, deletions, clock::now());
         }
         roster.welcome_back(clock::now(), now());
         *self.known = Some(changes.version);
@@ -244,6 +244,7 @@ impl<'a> Book<'a> {
         for note in notes {
             let (event, user, outcome, why) = match note {
                 Note::Evicted(user) => (Event::Outcome, user, "evicted", None),
+                Note::EvictionOvertaken(user) => (Event::Outcome, user, "evicted", None),
                 Note::EvictionRefused(user) => (Event::Outcome, user, "refused", None),
                 Note::EvictionUnsettled(user) => (Event::Outcome, user, "unsettled", None),
                 Note::EvictionWithdrawn(user) => (Event::Outcome, user, "withdrawn", None),

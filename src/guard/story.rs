@@ -223,6 +223,16 @@ impl Guard {
                 );
                 "evicted"
             }
+            // Nothing is to be told to the application: it has the user's new secret.
+            Note::EvictionOvertaken(victim) => {
+                self.evicted();
+                tracing::info!(
+                    tenant,
+                    victim = victim.as_str(),
+                    "evicted: SnapTrade registered the user anew, so that it was gone"
+                );
+                "evicted"
+            }
             Note::EvictionRefused(victim) => {
                 tracing::warn!(
                     tenant,
