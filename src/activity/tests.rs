@@ -149,17 +149,33 @@ async fn a_departed_user_leaves_no_calls_to_one_that_comes_by_its_id() {
     teller.pending.note(TENANT, "a", calls(2));
     notes.called(TENANT, "a", Instant::now());
     notes.called(TENANT, "b", Instant::now());
-    let departure = Departure {
+    let departure = Change {
         tenant: TENANT.into(),
         user: UserId::new("a"),
+        at: Millis(1),
+        kind: ChangeKind::Departed,
     };
-    teller.part(&departure).await;
+    teller.note_change(departure).await;
     assert_eq!(known(&registry, "a").await, None);
     let (a, at) = (UserId::new("a"), Millis(2));
     registry.registered(TENANT, &a, at, Source::Own).await.unwrap();
     teller.flush().await;
     assert_eq!(known(&registry, "a").await.unwrap().calls, 0);
     assert_eq!(known(&registry, "b").await.unwrap().calls, 1);
+}
+
+#[tokio::test]
+async fn r5_whom_snaptrade_registered_past_the_guard_has_an_age_before_anybody_decides() {
+    let (mut teller, _, registry) = told(&["a"]).await;
+    let tally = teller.tally();
+    tally.registered(TENANT, UserId::new("new"));
+    tally.departed(TENANT, UserId::new("a"));
+    tally.registered(TENANT, UserId::new("a"));
+    teller.flush().await;
+    for user in ["a", "new"] {
+        let (_, source) = known(&registry, user).await.unwrap().registered.unwrap();
+        assert_eq!(source, Source::Own);
+    }
 }
 
 #[tokio::test(start_paused = true)]

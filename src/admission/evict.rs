@@ -107,6 +107,7 @@ impl Turn<'_> {
         self.roster.unresolved = Some(Unresolved {
             victim: victim.clone(),
             since: self.now,
+            is_sent: true,
         });
         self.admission.state = State::Deleting(victim.clone());
         Step::Delete(victim)

@@ -195,6 +195,8 @@ pub enum Note {
     EvictionRefused(UserId),
     /// Still listed after the settle time; it may still go.
     EvictionUnsettled(UserId),
+    /// The same of a deletion that another process intended, which may never have been sent.
+    EvictionUnknown(UserId),
     /// The user was there no more, or it could not have been registered anew just now.
     EvictionOvertaken(UserId),
     /// The intent was recorded, but its deletion was not sent.

@@ -1,5 +1,6 @@
 //! What is known of a tenant's users under its lock, and for how long it may be relied on.
 
+mod gone;
 mod remember;
 
 use std::collections::{HashMap, HashSet};
@@ -10,6 +11,7 @@ use super::known::{Known, Source};
 use super::people::People;
 use crate::snaptrade::listing::is_tombstone;
 use crate::types::{Millis, UserId};
+use gone::Departure;
 
 /// A list older than this is no ground for an eviction (R3).
 pub const LIST_AGE_MAX: Duration = Duration::from_secs(2);
@@ -21,7 +23,10 @@ const DOOMED_SETTLE_TIMES: u32 = 5;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
     pub victim: UserId,
+    /// When it was sent, or found to be open.
     pub since: Instant,
+    /// This process sent it. What another one, or this one before a restart, left open may never have been.
+    pub is_sent: bool,
 }
 
 /// A user that we registered ourselves.
@@ -41,14 +46,6 @@ struct Missing {
     since: Instant,
     /// When the last list that missed it was asked for.
     until: Instant,
-}
-
-/// Of a user that is gone, or on its way out.
-#[derive(Clone, Copy, Debug)]
-struct Departure {
-    at: Instant,
-    /// When it was registered, as far as was known then: by that, one that was registered anew is told from it.
-    registered: Option<Millis>,
 }
 
 /// The roster of one tenant. It is owned by whoever holds the tenant's lock.
@@ -231,38 +228,6 @@ impl Roster {
         if let Some((_, entries)) = &mut self.listed {
             entries.retain(|entry| entry != id);
         }
-    }
-
-    fn departure(&self, id: &UserId, at: Instant) -> Departure {
-        let registered = self.people.get(id).and_then(|known| known.registered);
-        Departure {
-            at,
-            registered: registered.map(|(at, _)| at),
-        }
-    }
-
-    /// It is gone, and what was known of it is forgotten, but for protection by hand: that is of the id, whoever has it next.
-    fn depart(&mut self, id: &UserId, now: Instant) {
-        let departure = self.departure(id, now);
-        self.removed.insert(id.clone(), departure);
-        match self.people.get_mut(id) {
-            Some(known) if known.protected => {
-                *known = Known {
-                    first_seen: known.first_seen,
-                    protected: true,
-                    ..Known::default()
-                };
-            }
-            _ => self.people.remove(id),
-        }
-    }
-
-    /// When a user went last for whom nobody was registered here since, within the settle time: its slot may not be free yet,
-    /// although no list names it.
-    pub(super) fn freed_lately(&self) -> Option<Instant> {
-        let freed = self.removed.values().map(|gone| gone.at).max()?;
-        let taken = self.registered.values().map(|user| user.at).max();
-        taken.is_none_or(|taken| freed > taken).then_some(freed)
     }
 
     /// The deletion that was sent at `since` did not show in time.

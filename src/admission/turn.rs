@@ -126,16 +126,23 @@ impl Turn<'_> {
         if newcomer_listed {
             return self.give_up(Reason::AlreadyListed);
         }
-        match self.admission.limit.clone() {
-            Some(limit) => self.consider_after_limit(&limit),
-            None => self.consider_ahead(),
+        // The mode may have changed since it began.
+        match (self.terms.mode, self.admission.limit.clone()) {
+            (Mode::Off, Some(_)) => self.finish(Ending::Answered),
+            (Mode::Off | Mode::OnLimitError, None) => self.forward(),
+            (_, Some(limit)) => self.consider_after_limit(&limit),
+            (_, None) => self.consider_ahead(),
         }
     }
 
     /// Sees whether the tenant's unresolved deletion happened. `None` when there is none any more and this
     /// admission may go on.
     fn settle_deletion(&mut self) -> Option<Step> {
-        let Unresolved { victim, since } = self.roster.unresolved.clone()?;
+        let Unresolved {
+            victim,
+            since,
+            is_sent,
+        } = self.roster.unresolved.clone()?;
         let own = self.admission.deletion_sent && !self.admission.evicted.contains(&victim);
         // Another replica may have deleted again whom this one had given up.
         if !self.roster.is_there(&victim) {
@@ -156,7 +163,12 @@ impl Turn<'_> {
         }
         self.roster.unresolved = None;
         self.roster.doom(&victim, since);
-        self.admission.notes.push(Note::EvictionUnsettled(victim));
+        let note = if is_sent {
+            Note::EvictionUnsettled
+        } else {
+            Note::EvictionUnknown
+        };
+        self.admission.notes.push(note(victim));
         own.then(|| self.give_up(Reason::DeletionUnsettled))
     }
 

@@ -9,8 +9,8 @@ use crate::admission::known::Source;
 use crate::admission::roster::{Roster, Unresolved};
 use crate::admission::{Note, Reason};
 use crate::clock;
-use crate::registry::{Entry, EntryId, Event, Hold, OpenIntent, RegistryError, Version};
-use crate::types::UserId;
+use crate::registry::{Entry, EntryId, Event, Hold, Intended, OpenIntent, RegistryError, Version};
+use crate::types::{Millis, UserId};
 
 /// A deletion leaves within this time after its intent was recorded, or not at all: until then, whoever takes the turn
 /// next waits before it looks.
@@ -29,8 +29,10 @@ pub(super) struct Held {
     known: Option<Version>,
     /// Outcomes that the registry did not take, and is told of before anything else is asked.
     unwritten: Vec<Entry>,
-    /// Whose intent may have been recorded, although nothing came back: nobody was deleted for it.
-    unsent: Vec<UserId>,
+    /// Registrations by SnapTrade that the registry did not take, and when they were.
+    pub(super) unregistered: Vec<(UserId, Millis)>,
+    /// Intents that may have been recorded, although nothing came back: nobody was deleted for them.
+    pub(super) unsent: Vec<Entry>,
 }
 
 impl Held {
@@ -41,6 +43,16 @@ impl Held {
     }
 }
 
+/// What became of an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intention {
+    Recorded,
+    /// Whether it was recorded is not certain, or it took too long: nobody is deleted.
+    Uncertain,
+    /// Somebody just decided otherwise, by hand.
+    Barred,
+}
+
 /// The registry, as one admission uses it.
 pub(super) struct Book<'a> {
     guard: &'a Guard,
@@ -49,7 +61,8 @@ pub(super) struct Book<'a> {
     hold: Option<&'a mut Hold>,
     known: &'a mut Option<Version>,
     unwritten: &'a mut Vec<Entry>,
-    unsent: &'a mut Vec<UserId>,
+    unregistered: &'a mut Vec<(UserId, Millis)>,
+    unsent: &'a mut Vec<Entry>,
     /// Those that are open, and when ours was recorded.
     intents: HashMap<UserId, EntryId>,
     intended: Option<Instant>,
@@ -68,6 +81,7 @@ impl<'a> Book<'a> {
             turn,
             known,
             unwritten,
+            unregistered,
             unsent,
         } = held;
         let mut book = Self {
@@ -76,6 +90,7 @@ impl<'a> Book<'a> {
             hold: None,
             known,
             unwritten,
+            unregistered,
             unsent,
             intents: HashMap::new(),
             intended: None,
@@ -111,6 +126,11 @@ impl<'a> Book<'a> {
         if known.is_none() {
             roster.forget();
         }
+        while let Some((user, at)) = self.unregistered.first() {
+            registry.registered(tenant, user, *at, Source::Own).await?;
+            roster.written(user);
+            self.unregistered.remove(0);
+        }
         let changes = registry.changes(tenant, known).await?;
         while let Some(entry) = self.unwritten.first() {
             registry.record(entry.clone()).await?;
@@ -132,10 +152,16 @@ impl<'a> Book<'a> {
     }
 
     /// What others left open, and settled, is as if we had. That the victim was registered since is not taken for a sign that
-    /// it was gone: by which of two clocks, or before which was set, nobody can say.
+    /// it was gone: by which of two clocks, or before which was set, nobody can say. For the same reason it is waited for from
+    /// when it was first seen here.
     async fn take_over(&mut self, mut open: Vec<OpenIntent>, roster: &mut Roster) {
         let unsent = std::mem::take(self.unsent);
-        let is_unsent = |intent: &mut OpenIntent| unsent.contains(&intent.victim);
+        let is_unsent = |intent: &mut OpenIntent| {
+            unsent.iter().any(|entry| {
+                let of = (entry.user.as_ref(), entry.at, &entry.replica);
+                of == (Some(&intent.victim), intent.at, &intent.replica)
+            })
+        };
         let kept: Vec<OpenIntent> = open.extract_if(.., is_unsent).collect();
         self.intents = open
             .iter()
@@ -147,10 +173,10 @@ impl<'a> Book<'a> {
         if roster.unresolved.is_none()
             && let Some(intent) = open.first()
         {
-            let age = now().since(intent.at);
             roster.unresolved = Some(Unresolved {
                 victim: intent.victim.clone(),
-                since: clock::now().checked_sub(age).unwrap_or_else(clock::now),
+                since: clock::now(),
+                is_sent: false,
             });
         }
         for intent in kept {
@@ -184,8 +210,8 @@ impl<'a> Book<'a> {
         self.hold.is_some()
     }
 
-    /// Records that `victim` is about to be deleted (R7). Whether that is certain.
-    pub(super) async fn intend(&mut self, victim: &UserId, why: &str, roster: &Roster) -> bool {
+    /// Records that `victim` is about to be deleted (R7).
+    pub(super) async fn intend(&mut self, victim: &UserId, why: &str, roster: &Roster) -> Intention {
         let mut entry = self.entry(Event::Intent);
         entry.user = Some(victim.clone());
         entry.reason = Some(why.to_owned());
@@ -193,24 +219,33 @@ impl<'a> Book<'a> {
             .list()
             .and_then(|_| u32::try_from(roster.bare().count()).ok());
         let Some(hold) = self.hold.as_deref_mut() else {
-            return false;
+            return Intention::Uncertain;
         };
         // From before it is written, whenever the answer comes.
         self.intended = Some(clock::now());
-        let error = match within(self.guard.means.registry.intend(hold, entry)).await {
-            Ok(id) => {
+        let error = match within(self.guard.means.registry.intend(hold, entry.clone())).await {
+            Ok(Intended::Recorded(id)) => {
                 self.intents.insert(victim.clone(), id);
                 if self.is_timely() {
-                    return true;
+                    return Intention::Recorded;
                 }
                 self.withdraw(victim).await;
-                return false;
+                return Intention::Uncertain;
+            }
+            Ok(Intended::Barred) => {
+                let (tenant, victim) = (self.guard.tenant(), victim.as_str());
+                tracing::info!(
+                    tenant,
+                    victim,
+                    "not evicted: the user was just protected, or the tenant paused, by hand"
+                );
+                return Intention::Barred;
             }
             Err(error) => error,
         };
         // The turn may be somebody else's by now.
         self.hold = None;
-        self.unsent.push(victim.clone());
+        self.unsent.push(entry);
         let (tenant, victim) = (self.guard.tenant(), victim.as_str());
         tracing::error!(
             tenant,
@@ -218,7 +253,7 @@ impl<'a> Book<'a> {
             %error,
             "the intent could not be recorded, so that nobody is deleted"
         );
-        false
+        Intention::Uncertain
     }
 
     /// Records that the deletion which was intended is not sent after all.
@@ -246,7 +281,9 @@ impl<'a> Book<'a> {
                 Note::Evicted(user) => (Event::Outcome, user, "evicted", None),
                 Note::EvictionOvertaken(user) => (Event::Outcome, user, "evicted", None),
                 Note::EvictionRefused(user) => (Event::Outcome, user, "refused", None),
-                Note::EvictionUnsettled(user) => (Event::Outcome, user, "unsettled", None),
+                Note::EvictionUnsettled(user) | Note::EvictionUnknown(user) => {
+                    (Event::Outcome, user, "unsettled", None)
+                }
                 Note::EvictionWithdrawn(user) => (Event::Outcome, user, "withdrawn", None),
                 Note::WouldEvict(user, why) => (Event::WouldEvict, user, "observe", Some(why.to_string())),
                 Note::TombstonesCount => continue,
@@ -276,9 +313,12 @@ impl<'a> Book<'a> {
         }
         if let Some(user) = registered {
             let (registry, tenant) = (&self.guard.means.registry, self.guard.client_id());
-            let noted = within(registry.registered(tenant, user, now(), Source::Own)).await;
+            let at = now();
+            let noted = within(registry.registered(tenant, user, at, Source::Own)).await;
             if noted.is_ok() {
                 roster.written(user);
+            } else {
+                self.unregistered.push((user.clone(), at));
             }
             self.guard.note_failure(noted);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Guard;
-use super::book::{Book, Held};
+use super::book::{Book, Held, Intention};
 use super::journal::now;
 use super::look::LookError;
 use crate::admission::policy::{Protection, Ranked, Verdict};
@@ -199,7 +199,8 @@ impl Guard {
         self.note_changes(roster);
         self.list_into(roster).await?;
         book.learn(roster).await;
-        self.may_go(user, roster)?;
+        // By what is configured now.
+        self.current().ok_or(Unable::Busy)?.may_go(user, roster)?;
         let tenant = self.tenant();
         tracing::info!(
             tenant,
@@ -207,9 +208,14 @@ impl Guard {
             "evicting by hand: about to delete this user"
         );
         self.note_by_hand("evict", Some(user)).await;
-        if !book.intend(user, "by hand", roster).await {
-            let why = "the intent could not be recorded in time, so that nobody is deleted; the log says why";
-            return Err(RegistryError(why.to_owned()).into());
+        match book.intend(user, "by hand", roster).await {
+            Intention::Recorded => {}
+            Intention::Barred => return Err(Unable::Protected(Protection::Hand, None)),
+            Intention::Uncertain => {
+                let why =
+                    "the intent could not be recorded in time, so that nobody is deleted; the log says why";
+                return Err(RegistryError(why.to_owned()).into());
+            }
         }
         // Nothing is waited for from here to the deletion. By that id there may be another user now.
         self.note_changes(roster);
@@ -234,6 +240,7 @@ impl Guard {
             roster.unresolved = Some(Unresolved {
                 victim: user.clone(),
                 since,
+                is_sent: true,
             });
             return Ok(match self.settle_one(book, roster).await {
                 Some(Note::Evicted(_)) => ByHand::Evicted,

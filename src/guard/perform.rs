@@ -1,6 +1,7 @@
 //! Performs the steps of an admission, one after the other.
 
-use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::oneshot;
 
-use super::book::{Book, Held};
+use super::book::{Book, Held, Intention};
 use super::journal::now;
 use super::story::Story;
 use super::{Admitted, Guard, Refusal, Registration};
@@ -35,6 +36,23 @@ const REPLY_READ_MAX: Duration = Duration::from_secs(10);
 
 const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 
+/// What an admission goes by at the moment.
+enum Rules {
+    InForce(Arc<Guard>),
+    Off(Box<Terms>),
+}
+
+impl Deref for Rules {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        match self {
+            Self::InForce(guard) => guard.terms(),
+            Self::Off(terms) => terms,
+        }
+    }
+}
+
 impl Guard {
     /// Runs one admission under the tenant's lock.
     pub(super) async fn perform(
@@ -49,7 +67,7 @@ impl Guard {
             .admission_timeout
             .saturating_sub(clock::since(registration.arrived));
         let (mut book, roster) = Book::open(self, newcomer.clone(), held, left).await;
-        let terms = self.terms_now();
+        let mut rules = self.rules();
         let mut admission = Admission::new(newcomer, registration.arrived);
         let mut story = Story::new(self, registration);
         let mut answer = Err(Refusal::CallerGone);
@@ -59,13 +77,15 @@ impl Guard {
             let is_list = matches!(event, Event::Listed(_));
             if is_list {
                 book.learn(roster).await;
+                // Somebody may have paused the tenant meanwhile, or loaded another configuration.
+                rules = self.rules();
             }
             let here = self.circumstances(caller, &book);
             self.note_changes(roster);
             let now = clock::now();
             let is_news = is_list || matches!(event, Event::Replied(_));
             let registered = registered_by(&event);
-            let step = admission.on(event, now, here, &terms, roster);
+            let step = admission.on(event, now, here, &rules, roster);
             if is_news {
                 self.see(roster);
             }
@@ -81,7 +101,12 @@ impl Guard {
                 }
                 Step::RecordIntent(victim, why) => {
                     story.intend(&victim, &why);
-                    Event::IntentRecorded(book.intend(&victim, &why.to_string(), roster).await)
+                    match book.intend(&victim, &why.to_string(), roster).await {
+                        Intention::Recorded => Event::IntentRecorded(true),
+                        Intention::Uncertain => Event::IntentRecorded(false),
+                        // Decided anew, by what is known then.
+                        Intention::Barred => Event::Woken,
+                    }
                 }
                 Step::Delete(victim) if book.is_timely() => {
                     self.delete(&victim, book.leave_by(), &mut story).await
@@ -113,16 +138,15 @@ impl Guard {
         }
     }
 
-    /// Another replica may have paused the tenant, which is known since the registry was read; or it was taken out of the
-    /// configuration while this one queued.
-    fn terms_now(&self) -> Cow<'_, Terms> {
-        if self.is_paused() || self.current().is_none() {
-            Cow::Owned(Terms {
+    /// Another replica may have paused the tenant, which is known since the registry was read; or it was configured anew, or no
+    /// longer.
+    fn rules(&self) -> Rules {
+        match self.current() {
+            Some(guard) if !guard.is_paused() => Rules::InForce(guard),
+            _ => Rules::Off(Box::new(Terms {
                 mode: Mode::Off,
                 ..self.terms().clone()
-            })
-        } else {
-            Cow::Borrowed(self.terms())
+            })),
         }
     }
 

@@ -223,6 +223,16 @@ impl Guard {
                 );
                 "evicted"
             }
+            // Nor here: to forget a user who is still there costs the application its secret.
+            Note::EvictionUnknown(victim) => {
+                tracing::warn!(
+                    tenant,
+                    victim = victim.as_str(),
+                    "eviction unsettled: it was intended by another replica, or before a restart, and the user is still listed \
+                     after settle_timeout. Its deletion may have been sent and may still happen"
+                );
+                "unsettled"
+            }
             // Nothing is to be told to the application: it has the user's new secret.
             Note::EvictionOvertaken(victim) => {
                 self.evicted();

@@ -5,6 +5,7 @@
 
 pub mod headers;
 pub mod outcome;
+mod registration;
 pub mod replies;
 mod view;
 
@@ -14,25 +15,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response};
-use http_body::Body as _;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::activity::{Notes, Tally};
-use crate::admission::policy::Mode;
 use crate::clock;
-use crate::guard::{Guard, Live, Registration};
+use crate::guard::{Guard, Live};
 use crate::snaptrade::budget;
-use crate::snaptrade::proof::RegistrationView;
 use crate::snaptrade::query;
 use crate::snaptrade::route::Route;
 use crate::telemetry::chain;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{Metrics, Place};
-use crate::types::{Timestamp, UserId};
+use crate::types::UserId;
 use crate::upstream::body::{ReplyBody, RequestBody, has_other_coding};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::forward::Forwarder;
@@ -275,67 +270,6 @@ impl Proxy {
         }
         passed
     }
-
-    async fn register(
-        &self,
-        request: Request<Incoming>,
-        view: &View,
-        guard: &Arc<Guard>,
-        arrived: Instant,
-    ) -> Response<ReplyBody> {
-        let why_unmanaged = if guard.terms().mode == Mode::Off {
-            Some("mode-off")
-        } else {
-            guard.is_paused().then_some("paused")
-        };
-        if let Some(why) = why_unmanaged {
-            let mut request = streaming(request, self.shared.body_idle_timeout);
-            let (reply, _) = self.pass(view, &mut request, Route::Register, arrived).await;
-            guard.unmanaged();
-            return outcome::unmanaged(reply, why);
-        }
-        let (head, body) = request.into_parts();
-        let body = match self.registration_body(body, view.max_registration_bytes()).await {
-            Ok(body) => body,
-            Err(problem) => return self.refused(problem),
-        };
-        let seen = RegistrationView {
-            path: head.uri.path(),
-            query: head.uri.query().unwrap_or_default(),
-            signature: signature(&head.headers),
-            body: &body,
-        };
-        match guard.prove(seen, Timestamp::from(clock::wall())) {
-            Ok(proven) => {
-                let registration = registration(head, body, proven, arrived);
-                let admitted = guard.admit(registration).await;
-                if let Err(refusal) = &admitted.answer {
-                    self.note_limit(Problem::from(refusal));
-                }
-                outcome::reply(admitted)
-            }
-            Err(why) => {
-                let mut request = Request::from_parts(head, RequestBody::full(body));
-                let (reply, _) = self.pass(view, &mut request, Route::Register, clock::now()).await;
-                guard.unproven(why, reply.status().is_success());
-                outcome::unmanaged(reply, why.reason())
-            }
-        }
-    }
-
-    async fn registration_body(&self, body: Incoming, limit: usize) -> Result<Bytes, Problem> {
-        let too_large = Problem::BodyTooLarge { limit };
-        // Said before the body is asked for (`Expect: 100-continue`), where its length is known.
-        if body.size_hint().lower() > limit as u64 {
-            return Err(too_large);
-        }
-        let body = RequestBody::streaming(body, self.shared.body_idle_timeout);
-        match Limited::new(body, limit).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(too_large),
-            Err(error) => Err(Problem::from(&UpstreamError::caller_body(error))),
-        }
-    }
 }
 
 /// One call in the count of those that wait for the upstream.
@@ -370,28 +304,4 @@ fn streaming(request: Request<Incoming>, idle: Duration) -> Request<RequestBody>
 /// that it answers without looking at a signature, or anybody could make a user look active.
 fn may_be_activity(route: Route, method: &Method) -> bool {
     matches!(route, Route::Other | Route::ResetSecret) && !matches!(*method, Method::HEAD | Method::OPTIONS)
-}
-
-/// The one `Signature`; with two, nobody knows which the upstream would read.
-fn signature(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut all = headers.get_all("signature").iter();
-    let first = all.next()?;
-    all.next().is_none().then_some(first.as_bytes())
-}
-
-fn registration(
-    mut head: Parts,
-    body: Bytes,
-    proven: crate::snaptrade::proof::Proven,
-    arrived: Instant,
-) -> Registration {
-    headers::strip_hop_by_hop(&mut head.headers);
-    Registration {
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().unwrap_or_default().to_owned(),
-        headers: head.headers,
-        body,
-        proven,
-        arrived,
-    }
 }

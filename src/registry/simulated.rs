@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout};
 
 use super::memory::Memory;
 use super::{
-    Activity, Changes, ConnectionEvent, Entry, EntryId, OpenIntent, Recorded, RegistryError, Result, Version,
+    Activity, Changes, ConnectionEvent, Entry, EntryId, Intended, OpenIntent, Recorded, RegistryError,
+    Result, Version,
 };
 use crate::admission::known::{Known, Source};
 use crate::clock::link::{Fate, Link};
@@ -111,6 +112,14 @@ impl Server {
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
         self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn intend(&self, entry: &Entry) -> Intended {
+        let intended = self.0.memory.intend(entry.clone());
+        if let Intended::Recorded(id) = intended {
+            (self.0.tap)(id, entry);
+        }
+        intended
     }
 
     fn record(&self, entry: &Entry) -> EntryId {
@@ -269,9 +278,10 @@ impl Simulated {
             .await
     }
 
-    pub(super) async fn gone(&self, tenant: &str, users: &[UserId]) -> Result<()> {
+    pub(super) async fn gone(&self, tenant: &str, users: &[UserId], at: Millis) -> Result<()> {
         let (tenant, users) = (tenant.to_owned(), users.to_vec());
-        self.remembers(move |memory| memory.gone(&tenant, &users)).await
+        self.remembers(move |memory| memory.gone(&tenant, &users, at))
+            .await
     }
 
     pub(super) async fn active(&self, batch: &[Activity]) -> Result<()> {

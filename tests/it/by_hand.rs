@@ -210,6 +210,29 @@ async fn a_paused_tenant_evicts_nobody_until_it_is_resumed() {
     assert_eq!(it.stop().await.code, Some(0));
 }
 
+/// Of one that has none, it would be the first to go.
+#[tokio::test]
+async fn r5_whom_snaptrade_registered_while_paused_has_an_age() {
+    let it = before(&["a"], &[]).await;
+    done(&it, "pause").await;
+    assert_eq!(it.register("new").await.status, 200);
+    patiently(async {
+        loop {
+            let users = read(&it, "users").await["users"].clone();
+            let new = users
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|user| user["user_id"] == "new");
+            if new.is_some_and(|user| user["known_by"] == "own") {
+                break;
+            }
+        }
+    })
+    .await;
+    assert_eq!(it.stop().await.code, Some(0));
+}
+
 #[tokio::test]
 async fn r7_an_eviction_by_hand_is_in_the_journal_before_it_is_done() {
     let odd = "a/b c\u{e9}%2F\n";

@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::super::known::Known;
 use super::super::people::People;
 use super::super::policy::{Candidate, User};
-use super::{Departure, Missing, Roster, known_from};
+use super::gone::Departure;
+use super::{Missing, Roster, known_from};
 use crate::snaptrade::listing::is_tombstone;
 use crate::types::{Millis, UserId};
 

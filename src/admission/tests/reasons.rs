@@ -141,6 +141,7 @@ fn a_list_that_fails_is_not_awaited_for_the_deletion_of_another() {
     bench.roster.unresolved = Some(Unresolved {
         victim: id("a"),
         since: bench.now,
+        is_sent: true,
     });
     assert_eq!(bench.run([Event::Begun, Event::Listed(None)]), FORWARD);
     assert_eq!(bench.admission.reason(), Some(Reason::ListFailed));
