@@ -278,8 +278,9 @@ impl<'a> Book<'a> {
     pub(super) async fn note(&mut self, notes: &[Note]) {
         for note in notes {
             let (event, user, outcome, why) = match note {
-                Note::Evicted(user) => (Event::Outcome, user, "evicted", None),
-                Note::EvictionOvertaken(user) => (Event::Outcome, user, "evicted", None),
+                Note::Evicted(user) | Note::EvictionOvertaken(user) => {
+                    (Event::Outcome, user, "evicted", None)
+                }
                 Note::EvictionRefused(user) => (Event::Outcome, user, "refused", None),
                 Note::EvictionUnsettled(user) | Note::EvictionUnknown(user) => {
                     (Event::Outcome, user, "unsettled", None)

@@ -36,6 +36,17 @@ const REPLY_READ_MAX: Duration = Duration::from_secs(10);
 
 const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 
+impl From<Intention> for Event {
+    fn from(intention: Intention) -> Self {
+        match intention {
+            Intention::Recorded => Self::IntentRecorded(true),
+            Intention::Uncertain => Self::IntentRecorded(false),
+            // Decided anew, by what is known then.
+            Intention::Barred => Self::Woken,
+        }
+    }
+}
+
 /// What an admission goes by at the moment.
 enum Rules {
     InForce(Arc<Guard>),
@@ -101,12 +112,7 @@ impl Guard {
                 }
                 Step::RecordIntent(victim, why) => {
                     story.intend(&victim, &why);
-                    match book.intend(&victim, &why.to_string(), roster).await {
-                        Intention::Recorded => Event::IntentRecorded(true),
-                        Intention::Uncertain => Event::IntentRecorded(false),
-                        // Decided anew, by what is known then.
-                        Intention::Barred => Event::Woken,
-                    }
+                    book.intend(&victim, &why.to_string(), roster).await.into()
                 }
                 Step::Delete(victim) if book.is_timely() => {
                     self.delete(&victim, book.leave_by(), &mut story).await

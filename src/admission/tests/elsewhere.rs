@@ -49,7 +49,7 @@ fn r4_whom_the_application_deleted_by_way_of_another_replica_is_on_its_way_out_h
     bench
         .roster
         .remember(["a", "b", "x"].map(old).to_vec(), Vec::new());
-    bench.terms.policy.min_age = Duration::from_secs(60);
+    bench.terms.policy.min_age = Duration::from_mins(1);
     bench.roster.update(&[id("x")], Vec::new(), Vec::new(), bench.now);
     // SnapTrade lists late.
     assert_eq!(bench.run([Event::Begun, listed(&["a", "b", "x"])]), FORWARD);
