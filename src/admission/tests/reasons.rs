@@ -191,11 +191,6 @@ fn r5_by_what_a_user_is_protected_is_told_and_what_binds_an_operator_too() {
     ] {
         assert_eq!((by.to_string().as_str(), by.binds_operators()), (told, binds));
     }
-    // What is stored, too.
-    assert_eq!(
-        [Source::Own, Source::Webhook].map(Source::token),
-        ["own", "webhook"]
-    );
     let modes = [Mode::Enforce, Mode::OnLimitError, Mode::Observe, Mode::Off];
     assert_eq!(
         modes.map(Mode::token),
