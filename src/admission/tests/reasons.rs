@@ -1,6 +1,7 @@
 //! Why no room was made, what comes of it, and what is said.
 
 use super::*;
+use crate::admission::known::Source;
 use crate::admission::roster::Unresolved;
 
 const ALL: [Reason; 14] = [
@@ -195,6 +196,39 @@ fn r5_by_what_a_user_is_protected_is_told_and_what_binds_an_operator_too() {
     assert_eq!(
         modes.map(Mode::token),
         ["enforce", "on-limit-error", "observe", "off"]
+    );
+}
+
+#[test]
+fn by_whom_a_registration_is_known_is_stored_as_a_word() {
+    let sources = [Source::Own, Source::Webhook];
+    assert_eq!(sources.map(Source::token), ["own", "webhook"]);
+}
+
+#[test]
+fn an_order_is_written_and_told_by_the_same_words() {
+    let keys = [
+        ("oldest", Key::Oldest),
+        ("least-recently-active", Key::LeastRecentlyActive),
+        ("never-active", Key::NeverActive),
+        ("least-active", Key::LeastActive),
+        ("no-connections", Key::NoConnections),
+        ("broken-connections", Key::BrokenConnections),
+    ];
+    for (word, key) in keys {
+        assert_eq!((Key::from_token(word), key.token()), (Some(key), word));
+    }
+    let ages = [
+        ("oldest", UnknownAge::Oldest),
+        ("list-order", UnknownAge::ListOrder),
+        ("protect", UnknownAge::Protect),
+    ];
+    for (word, age) in ages {
+        assert_eq!((UnknownAge::from_token(word), age.token()), (Some(age), word));
+    }
+    assert_eq!(
+        (Key::from_token("Oldest"), UnknownAge::from_token("")),
+        (None, None)
     );
 }
 
