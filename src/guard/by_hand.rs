@@ -37,6 +37,8 @@ pub enum Unable {
     Busy,
     /// SnapTrade refused the deletion.
     Refused,
+    /// The deletion did not leave: SnapTrade could not be reached, or not in time.
+    Unsent,
     /// The program is ending.
     Stopping,
 }
@@ -54,6 +56,9 @@ impl fmt::Display for Unable {
             Self::Refused => {
                 f.write_str("SnapTrade refused to delete this user; the log says with what status")
             }
+            Self::Unsent => f.write_str(
+                "the deletion could not be sent to SnapTrade; the log says why: try again in a moment",
+            ),
             Self::Stopping => f.write_str("the sidecar is shutting down"),
         }
     }
@@ -240,6 +245,10 @@ impl Guard {
                 _ => ByHand::Unsettled,
             });
         }
+        if called.outcome == Deletion::Unsent {
+            book.withdraw(user).await;
+            return Err(Unable::Unsent);
+        }
         let refused = Note::EvictionRefused(user.clone());
         book.note(std::slice::from_ref(&refused)).await;
         self.tell(&refused, "");
@@ -326,7 +335,8 @@ mod tests {
             ),
             (Unable::NotListed, "does not list this user"),
             (Unable::Busy, "try again in a moment"),
-            (Unable::Refused, "the log says"),
+            (Unable::Refused, "with what status"),
+            (Unable::Unsent, "could not be sent"),
             (Unable::Stopping, "is shutting down"),
         ] {
             let told = unable.to_string();

@@ -86,8 +86,7 @@ impl Guard {
                 Step::Delete(victim) if book.is_timely() => {
                     self.delete(&victim, book.leave_by(), &mut story).await
                 }
-                // It was not sent.
-                Step::Delete(_) => Event::Deleted(Deletion::Rejected),
+                Step::Delete(_) => Event::Deleted(Deletion::Unsent),
                 Step::Forward { retry } => {
                     let reply;
                     (reply, answer) = self.forward(registration, retry, &mut delay, &mut story).await;
