@@ -50,6 +50,8 @@ fn nobody_deleted(unable: &Unable) -> Problem {
         Unable::Busy => (StatusCode::CONFLICT, "sidecar_deletion_unsettled"),
         Unable::Refused => (StatusCode::BAD_GATEWAY, "sidecar_deletion_refused"),
         Unable::Unsent => (StatusCode::BAD_GATEWAY, "sidecar_deletion_unsent"),
+        Unable::Gone => (StatusCode::NOT_FOUND, "sidecar_tenant_unknown"),
+        Unable::Slow => (StatusCode::BAD_GATEWAY, "sidecar_list_slow"),
         Unable::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "sidecar_shutting_down"),
     };
     let problem = Problem::new(status, code, format!("Nobody was deleted: {unable}."));
@@ -173,6 +175,8 @@ mod tests {
             (Unable::Busy, 409, "sidecar_deletion_unsettled"),
             (Unable::Refused, 502, "sidecar_deletion_refused"),
             (Unable::Unsent, 502, "sidecar_deletion_unsent"),
+            (Unable::Gone, 404, "sidecar_tenant_unknown"),
+            (Unable::Slow, 502, "sidecar_list_slow"),
             (Unable::Stopping, 503, "sidecar_shutting_down"),
         ] {
             let problem = nobody_deleted(&unable);
