@@ -108,6 +108,8 @@ struct Departure {
 pub struct Tally {
     workers: Mutex<Vec<Notes>>,
     departures: mpsc::Sender<Departure>,
+    /// When last there was no room for a user's calls, which nobody will ever know of.
+    dropped: Mutex<Option<Instant>>,
     wanted: mpsc::Sender<oneshot::Sender<bool>>,
 }
 
@@ -125,10 +127,13 @@ impl Tally {
         let _ = self.departures.try_send(Departure { tenant, user });
     }
 
-    /// Has the registry told of all calls up to now, for a decision that rests on them (R5). Whether it was.
-    pub async fn tell_now(&self) -> bool {
+    /// Has the registry told of all calls up to now, for a decision that rests on those of the last `active_within` (R5).
+    /// Whether it was, and none of them had to be dropped.
+    pub async fn tell_now(&self, active_within: Duration) -> bool {
         let (done, told) = oneshot::channel();
-        self.wanted.send(done).await.is_ok() && told.await.unwrap_or(false)
+        let is_told = self.wanted.send(done).await.is_ok() && told.await.unwrap_or(false);
+        let dropped = *self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        is_told && dropped.is_none_or(|at| clock::since(at) > active_within.max(INTERVAL))
     }
 
     fn workers(&self) -> MutexGuard<'_, Vec<Notes>> {
@@ -157,6 +162,7 @@ impl Teller {
         let tally = Tally {
             workers: Mutex::default(),
             departures: sender,
+            dropped: Mutex::default(),
             wanted: want,
         };
         Self {
@@ -222,11 +228,16 @@ impl Teller {
         }
         let dropped = std::mem::take(&mut self.pending.dropped);
         self.metrics.activity_dropped(dropped);
+        if dropped > 0 {
+            let mut at = self.tally.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+            *at = Some(clock::now());
+        }
         if dropped > 0 && !std::mem::replace(&mut self.has_told_of_dropped, true) {
             tracing::warn!(
                 calls = dropped,
-                "more users are active than are noted at a time; some look less active than they are. The metric \
-                 activity_dropped_total counts their calls. Said once"
+                "more users are active than are noted at a time; some look less active than they are, so that nobody is evicted \
+                 for as long as that may matter (eviction.active_within). The metric activity_dropped_total counts their \
+                 calls. Said once"
             );
         }
     }
