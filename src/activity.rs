@@ -119,6 +119,8 @@ enum ChangeKind {
 pub struct Tally {
     workers: Mutex<Vec<Notes>>,
     changes: mpsc::Sender<Change>,
+    /// When last there was no room for a user's calls, which nobody will ever know of.
+    dropped: Mutex<Option<Instant>>,
     wanted: mpsc::Sender<oneshot::Sender<bool>>,
 }
 
@@ -151,10 +153,13 @@ impl Tally {
         });
     }
 
-    /// Has the registry told of all calls up to now, for a decision that rests on them (R5). Whether it was.
-    pub async fn tell_now(&self) -> bool {
+    /// Has the registry told of all calls up to now, for a decision that rests on those of the last `active_within` (R5).
+    /// Whether it was, and none of them had to be dropped.
+    pub async fn tell_now(&self, active_within: Duration) -> bool {
         let (done, told) = oneshot::channel();
-        self.wanted.send(done).await.is_ok() && told.await.unwrap_or(false)
+        let is_told = self.wanted.send(done).await.is_ok() && told.await.unwrap_or(false);
+        let dropped = *self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        is_told && dropped.is_none_or(|at| clock::since(at) > active_within.max(INTERVAL))
     }
 
     fn workers(&self) -> MutexGuard<'_, Vec<Notes>> {
@@ -185,6 +190,7 @@ impl Teller {
         let tally = Tally {
             workers: Mutex::default(),
             changes: sender,
+            dropped: Mutex::default(),
             wanted: want,
         };
         Self {
@@ -258,11 +264,16 @@ impl Teller {
         }
         let dropped = std::mem::take(&mut self.pending.dropped);
         self.metrics.activity_dropped(dropped);
+        if dropped > 0 {
+            let mut at = self.tally.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+            *at = Some(clock::now());
+        }
         if dropped > 0 && !std::mem::replace(&mut self.has_told_of_dropped, true) {
             tracing::warn!(
                 calls = dropped,
-                "more users are active than are noted at a time; some look less active than they are. The metric \
-                 activity_dropped_total counts their calls. Said once"
+                "more users are active than are noted at a time; some look less active than they are, so that nobody is evicted \
+                 for as long as that may matter (eviction.active_within). The metric activity_dropped_total counts their \
+                 calls. Said once"
             );
         }
     }

@@ -143,6 +143,26 @@ async fn what_was_dropped_is_in_the_metrics() {
     assert_eq!((teller.pending.users, notes.noted().users), (0, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn r5_no_decision_rests_on_calls_that_were_dropped() {
+    let (mut teller, notes, _registry) = told(&[]).await;
+    for number in 0..=USERS_MAX {
+        notes.called(TENANT, &number.to_string(), clock::now());
+    }
+    let (tally, stop) = (teller.tally(), CancellationToken::new());
+    let until = stop.clone();
+    let running = tokio::spawn(async move { teller.run(until).await });
+    let hour = Duration::from_hours(1);
+    assert!(!tally.tell_now(hour).await);
+    assert!(!tally.tell_now(Duration::ZERO).await, "they would be the latest");
+    tokio::time::advance(hour / 2).await;
+    assert!(!tally.tell_now(hour).await);
+    tokio::time::advance(hour).await;
+    assert!(tally.tell_now(hour).await);
+    stop.cancel();
+    running.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_departed_user_leaves_no_calls_to_one_that_comes_by_its_id() {
     let (mut teller, notes, registry) = told(&["a", "b"]).await;
@@ -223,7 +243,7 @@ async fn it_tells_on_after_a_panic() {
     notes.called(TENANT, "a", Instant::now());
     fail.send(()).unwrap();
     // Who asked just then is told that it did not work; the next is answered by the one that began anew.
-    while !tally.tell_now().await {}
+    while !tally.tell_now(Duration::ZERO).await {}
     assert_eq!(known(&registry, "a").await.unwrap().calls, 1);
     stop.cancel();
     running.await.unwrap();

@@ -280,7 +280,7 @@ impl Roster {
     }
 
     /// Whether this user's deletion was sent and did not show, and the last list still named it: it may be there.
-    fn may_still_be(&self, id: &UserId) -> bool {
+    pub(super) fn may_still_be(&self, id: &UserId) -> bool {
         self.doomed.contains_key(id) && self.lingering.contains(id)
     }
 

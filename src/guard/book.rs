@@ -117,7 +117,13 @@ impl<'a> Book<'a> {
     async fn read(&mut self, roster: &mut Roster) -> Result<(), RegistryError> {
         let (registry, tenant) = (&self.guard.means.registry, self.guard.client_id());
         self.guard.set_paused(registry.is_paused(tenant).await?);
-        if !self.guard.means.tally.tell_now().await {
+        if !self
+            .guard
+            .means
+            .tally
+            .tell_now(self.guard.terms().policy.active_within)
+            .await
+        {
             return Err(RegistryError(
                 "it could not be recorded who was active last".to_owned(),
             ));

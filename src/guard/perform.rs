@@ -78,6 +78,9 @@ impl Guard {
             .admission_timeout
             .saturating_sub(clock::since(registration.arrived));
         let (mut book, roster) = Book::open(self, newcomer.clone(), held, left).await;
+        if let Some(kept) = self.kept(registration, &book, roster) {
+            return self.replay(registration, kept);
+        }
         let mut rules = self.rules();
         let mut admission = Admission::new(newcomer, registration.arrived);
         let mut story = Story::new(self, registration);
@@ -117,8 +120,7 @@ impl Guard {
                 Step::Delete(victim) if book.is_timely() => {
                     self.delete(&victim, book.leave_by(), &mut story).await
                 }
-                // It was not sent.
-                Step::Delete(_) => Event::Deleted(Deletion::Rejected),
+                Step::Delete(_) => Event::Deleted(Deletion::Unsent),
                 Step::Forward { retry } => {
                     let reply;
                     (reply, answer) = self.forward(registration, retry, &mut delay, &mut story).await;
@@ -132,6 +134,20 @@ impl Guard {
                 }
             };
         }
+    }
+
+    /// The reply that is kept for this registration (R12). Where another replica may have had the user deleted since, or
+    /// registered anew, the registry says so, and the reply is dropped; where that cannot be read, it is given.
+    fn kept(&self, registration: &Registration, book: &Book<'_>, roster: &Roster) -> Option<Admitted> {
+        let user = registration.kept_for()?;
+        self.replays.take(user, |kept_at| {
+            !book.is_open()
+                || roster.known(user).is_some_and(|known| match known.registered {
+                    Some((at, _)) => at <= kept_at,
+                    // Of one that is gone, nothing but its protection by hand is remembered.
+                    None => !known.protected,
+                })
+        })
     }
 
     fn circumstances(&self, caller: &oneshot::Sender<Admitted>, book: &Book<'_>) -> Circumstances {
@@ -225,6 +241,10 @@ impl Guard {
             Err(Refusal::Upstream(error)) if !error.sent() => Reply::Other,
             Err(_) => Reply::Unclear,
         };
+        if let Reply::Registered(user) = &reply {
+            // What is kept is of one that went.
+            self.replays.forget(user);
+        }
         (reply, response)
     }
 

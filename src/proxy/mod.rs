@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 use crate::activity::{Notes, Tally};
 use crate::clock;
 use crate::guard::{Guard, Live};
+use crate::snaptrade::answer::{self, Deletion};
 use crate::snaptrade::budget;
 use crate::snaptrade::query;
 use crate::snaptrade::route::Route;
@@ -138,6 +139,7 @@ impl Proxy {
                 (reply, clock::since(arrived))
             }
             (Route::DeleteUser, Some(tenant)) => Box::pin(self.delete(request, &view, tenant, arrived)).await,
+            (Route::ResetSecret, Some(tenant)) => Box::pin(self.reset(request, &view, tenant, arrived)).await,
             _ => {
                 let user = user.filter(|_| tenant.is_some() && may_be_activity(route, request.method()));
                 // What is sent is gone; to copy this costs a count.
@@ -148,7 +150,7 @@ impl Proxy {
                     && let (Some(tenant), Some((user, target))) = (tenant, user)
                 {
                     let user = target.query().and_then(|query| query.get(user));
-                    self.note_activity(tenant, route, user.unwrap_or_default(), arrived + passed.1);
+                    self.note_activity(tenant, user.unwrap_or_default(), arrived + passed.1);
                 }
                 passed
             }
@@ -218,12 +220,9 @@ impl Proxy {
     }
 
     /// `SnapTrade` took a call for the user of this raw id.
-    fn note_activity(&self, guard: &Guard, route: Route, user: &str, at: Instant) {
+    fn note_activity(&self, guard: &Guard, user: &str, at: Instant) {
         if let Some(user) = query::decode(user).filter(|user| !user.is_empty()) {
             self.notes.called(guard.client_id(), &user, at);
-            if route == Route::ResetSecret {
-                guard.new_secret(&UserId::new(user));
-            }
         }
     }
 
@@ -263,10 +262,36 @@ impl Proxy {
         let mut request = streaming(request, self.shared.body_idle_timeout);
         // However this ends, also by the caller's leaving.
         let _doubt = guard.doubt();
+        let kept = user.as_ref().map(|user| guard.outdating(user));
         let passed = self.pass(view, &mut request, Route::DeleteUser, arrived).await;
+        if let Some(kept) = kept.filter(|_| is_plainly_refused(&passed.0)) {
+            kept.stands();
+        }
         if let Some(user) = user.filter(|_| passed.0.status().is_success()) {
             self.shared.tally.departed(guard.client_id(), user.clone());
             guard.departed(user);
+        }
+        passed
+    }
+
+    /// The application has a user's secret replaced.
+    async fn reset(
+        &self,
+        request: Request<Incoming>,
+        view: &View,
+        guard: &Arc<Guard>,
+        arrived: Instant,
+    ) -> Passed {
+        let user = user_of(&request);
+        let mut request = streaming(request, self.shared.body_idle_timeout);
+        let kept = user.as_ref().map(|user| guard.outdating(user));
+        let passed = self.pass(view, &mut request, Route::ResetSecret, arrived).await;
+        if let Some(kept) = kept.filter(|_| is_plainly_refused(&passed.0)) {
+            kept.stands();
+        }
+        if let Some(user) = user.filter(|_| passed.0.status().is_success()) {
+            let at = arrived + passed.1;
+            self.notes.called(guard.client_id(), user.as_str(), at);
         }
         passed
     }
@@ -293,7 +318,14 @@ impl Drop for InFlight<'_> {
 /// The user that a call is about.
 fn user_of(request: &Request<Incoming>) -> Option<UserId> {
     let raw = query::unique(request.uri().query()?, "userId").ok()??;
-    query::decode(raw).map(UserId::new)
+    let user = query::decode(raw).filter(|user| !user.is_empty());
+    user.map(UserId::new)
+}
+
+/// Whether a user is as before, for certain, after a call that was to delete it or to replace its secret.
+fn is_plainly_refused(reply: &Response<ReplyBody>) -> bool {
+    let judged = answer::classify_deletion(reply.status().as_u16());
+    matches!(judged, Deletion::Refused | Deletion::Rejected)
 }
 
 fn streaming(request: Request<Incoming>, idle: Duration) -> Request<RequestBody> {
@@ -303,5 +335,5 @@ fn streaming(request: Request<Incoming>, idle: Duration) -> Request<RequestBody>
 /// Whether a call tells of a user's activity if `SnapTrade` accepts it: not those that are about the users, and not those
 /// that it answers without looking at a signature, or anybody could make a user look active.
 fn may_be_activity(route: Route, method: &Method) -> bool {
-    matches!(route, Route::Other | Route::ResetSecret) && !matches!(*method, Method::HEAD | Method::OPTIONS)
+    route == Route::Other && !matches!(*method, Method::HEAD | Method::OPTIONS)
 }

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 
 use super::replies::Problem;
 use super::view::View;
-use super::{Proxy, headers, outcome};
+use super::{Proxy, headers, outcome, streaming};
 use crate::admission::policy::Mode;
 use crate::clock;
 use crate::guard::{Guard, Registration};
@@ -36,11 +36,22 @@ impl Proxy {
         } else {
             guard.is_paused().then_some("paused")
         };
-        if let Some(why) = why_unmanaged {
-            return self.register_unmanaged(request, view, guard, why).await;
+        let limit = view.max_registration_bytes();
+        // Whose it is stands in its body: of a user whom SnapTrade registers the age is known from now on, and who a reply was
+        // kept for gets it all the same. One that is too long to be read goes by as any call.
+        let is_short = request
+            .body()
+            .size_hint()
+            .exact()
+            .is_some_and(|length| length <= limit as u64);
+        if let Some(why) = why_unmanaged.filter(|_| !is_short) {
+            let mut request = streaming(request, self.shared.body_idle_timeout);
+            let (reply, _) = self.pass(view, &mut request, Route::Register, arrived).await;
+            guard.unmanaged();
+            return outcome::unmanaged(reply, why);
         }
         let (head, body) = request.into_parts();
-        let body = match self.registration_body(body, view.max_registration_bytes()).await {
+        let body = match self.registration_body(body, limit).await {
             Ok(body) => body,
             Err(problem) => return self.refused(problem),
         };
@@ -50,23 +61,32 @@ impl Proxy {
             signature: signature(&head.headers),
             body: &body,
         };
-        match guard.prove(seen, Timestamp::from(clock::wall())) {
-            Ok(proven) => {
-                let registration = registration(head, body, proven, arrived);
-                let admitted = guard.admit(registration).await;
+        let is_managed = |proven: &Proven| why_unmanaged.is_none() || guard.keeps_reply_to(proven);
+        let why = match guard.prove(seen, Timestamp::from(clock::wall())) {
+            Ok(proven) if is_managed(&proven) => {
+                let admitted = guard.admit(registration(head, body, proven, arrived)).await;
                 if let Err(refusal) = &admitted.answer {
                     self.note_limit(Problem::from(refusal));
                 }
-                outcome::reply(admitted)
+                return outcome::reply(admitted);
             }
-            Err(why) => {
-                let user = user_in(&body);
-                let mut request = Request::from_parts(head, RequestBody::full(body));
-                let (reply, _) = self.pass(view, &mut request, Route::Register, clock::now()).await;
-                let is_accepted = reply.status().is_success();
+            proven => proven.err(),
+        };
+        let user = user_in(&body);
+        let mut request = Request::from_parts(head, RequestBody::full(body));
+        let (reply, _) = self.pass(view, &mut request, Route::Register, clock::now()).await;
+        let is_accepted = reply.status().is_success();
+        if let Some(user) = user.filter(|_| is_accepted) {
+            self.shared.tally.registered(guard.client_id(), user);
+        }
+        match (why_unmanaged, why) {
+            (None, Some(why)) => {
                 guard.unproven(why, is_accepted);
-                self.note_registered(guard, user.filter(|_| is_accepted));
                 outcome::unmanaged(reply, why.reason())
+            }
+            (why, _) => {
+                guard.unmanaged();
+                outcome::unmanaged(reply, why.unwrap_or_default())
             }
         }
     }
@@ -82,42 +102,6 @@ impl Proxy {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => Err(too_large),
             Err(error) => Err(Problem::from(&UpstreamError::caller_body(error))),
-        }
-    }
-
-    /// Nobody is evicted for it. Its body is read all the same, if it is as short as such a body is: whom SnapTrade registers has
-    /// an age from now on.
-    async fn register_unmanaged(
-        &self,
-        request: Request<Incoming>,
-        view: &View,
-        guard: &Arc<Guard>,
-        why: &'static str,
-    ) -> Response<ReplyBody> {
-        let (head, body) = request.into_parts();
-        let limit = view.max_registration_bytes();
-        let is_short = body
-            .size_hint()
-            .exact()
-            .is_some_and(|length| length <= limit as u64);
-        let (user, body) = if is_short {
-            match self.registration_body(body, limit).await {
-                Ok(body) => (user_in(&body), RequestBody::full(body)),
-                Err(problem) => return self.refused(problem),
-            }
-        } else {
-            (None, RequestBody::streaming(body, self.shared.body_idle_timeout))
-        };
-        let mut request = Request::from_parts(head, body);
-        let (reply, _) = self.pass(view, &mut request, Route::Register, clock::now()).await;
-        guard.unmanaged();
-        self.note_registered(guard, user.filter(|_| reply.status().is_success()));
-        outcome::unmanaged(reply, why)
-    }
-
-    fn note_registered(&self, guard: &Guard, user: Option<UserId>) {
-        if let Some(user) = user {
-            self.shared.tally.registered(guard.client_id(), user);
         }
     }
 }
@@ -143,5 +127,6 @@ fn registration(mut head: Parts, body: Bytes, proven: Proven, arrived: Instant) 
         body,
         proven,
         arrived,
+        by_hand: false,
     }
 }

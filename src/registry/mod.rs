@@ -154,7 +154,14 @@ impl Registry {
         })
     }
 
-    /// Whether it worked when it was last used, which a shared registry is every second.
+    /// Finds out whether a file that could not be changed can be again; a shared registry is looked at every second anyhow.
+    pub async fn probe(&self) {
+        if let Self::Sqlite(sqlite) = self {
+            sqlite.probe().await;
+        }
+    }
+
+    /// Whether what was read and what was written last worked; a shared registry is asked every second whether it takes changes.
     pub fn is_up(&self) -> bool {
         match self {
             Self::Memory(_) => true,

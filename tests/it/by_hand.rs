@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
-use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall};
+use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall, FaultKind};
 
 use crate::harness::{FIVE, Reply, options, patiently};
 use crate::program::{Sidecar, simulator};
@@ -282,7 +282,19 @@ async fn an_eviction_by_hand_that_is_not_made_says_why() {
     let (status, code, _) = refused(&it, "users/b/evict").await;
     assert_eq!((status, code.as_str()), (502, "sidecar_deletion_refused"));
     assert_eq!(it.sim.users(), FIVE);
-    assert!(journal(&it, "").await.contains(&line("outcome", "refused", "b")));
+    let entries = journal(&it, "").await;
+    assert!(entries.contains(&line("outcome", "refused", "b")));
+    assert!(!entries.contains(&line("manual", "evict", "b")), "{entries:?}");
+    let late = FaultKind::DelayAfter(Duration::from_millis(2_100));
+    it.sim.inject(Fault::new(FaultCall::List, late));
+    let (status, code, _) = refused(&it, "users/b/evict").await;
+    assert_eq!((status, code.as_str()), (502, "sidecar_list_slow"));
+    assert_eq!(it.sim.users(), FIVE);
+    assert!(
+        journal(&it, "")
+            .await
+            .contains(&line("outcome", "withdrawn", "b"))
+    );
     assert_eq!(it.stop().await.code, Some(0));
 }
 

@@ -75,6 +75,40 @@ fn r10_after_a_rejected_deletion_a_limit_error_evicts_nobody_else() {
 }
 
 #[test]
+fn r10_a_deletion_that_was_not_sent_is_withdrawn_and_decided_anew() {
+    let mut bench = Bench::new();
+    let begun = [Event::Begun, listed(&["a", "b", "c"])];
+    assert_eq!(bench.run(begun), intent("a"));
+    bench.on(Event::IntentRecorded(true));
+    assert_eq!(bench.on(Event::Deleted(Deletion::Unsent)), Step::Pause(100 * MS));
+    assert_eq!(bench.admission.take_notes(), [Note::EvictionWithdrawn(id("a"))]);
+    assert_eq!((bench.admission.unsettled(), bench.roster.under_way()), (None, 0));
+    assert!(bench.roster.deletions().is_empty(), "R6");
+    // Once more, and the same user is still the first to go.
+    assert_eq!(bench.run([Event::Woken, listed(&["a", "b", "c"])]), intent("a"));
+    bench.on(Event::IntentRecorded(true));
+    assert_eq!(bench.on(Event::Deleted(Deletion::Unsent)), Step::Pause(200 * MS));
+    bench.after(Duration::from_secs(30));
+    assert_eq!(bench.run([Event::Woken, listed(&["a", "b", "c"])]), FORWARD);
+    assert_eq!(bench.admission.reason(), Some(Reason::TimedOut));
+}
+
+#[test]
+fn r4_where_no_deletion_was_sent_a_caller_that_left_ends_it() {
+    let mut bench = Bench::new();
+    bench.run([
+        Event::Begun,
+        listed(&["a", "b", "c"]),
+        Event::IntentRecorded(true),
+    ]);
+    bench.here.caller_gone = true;
+    assert_eq!(
+        bench.on(Event::Deleted(Deletion::Unsent)),
+        Step::Finish(Ending::Abandoned)
+    );
+}
+
+#[test]
 fn r3_after_a_refusal_that_took_long_the_users_are_listed_again() {
     let mut bench = Bench::new();
     bench.run([

@@ -128,6 +128,7 @@ fn r10_deletions_under_way_are_the_one_that_is_awaited_and_those_that_did_not_sh
     roster.unresolved = Some(Unresolved {
         victim: id("a"),
         since: now,
+        is_sent: true,
     });
     assert_eq!(roster.under_way(), 1);
     roster.doom(&id("b"), now);
@@ -184,7 +185,7 @@ fn r8_whom_another_replica_registered_since_it_went_is_there_again() {
         registered("back-too", 1),
         registered("doomed", 0),
     ];
-    roster.update(&[], told, Vec::new());
+    roster.update(&[], told, Vec::new(), now);
     let (then, clock) = (now + 5_000 * MS, Millis(5_000));
     roster.welcome_back(then, clock);
     roster.take(ids(&names), then, then, clock, SETTLE).unwrap();
@@ -195,7 +196,7 @@ fn r8_whom_another_replica_registered_since_it_went_is_there_again() {
 fn r5_of_whom_nothing_is_remembered_any_more_counts_as_seen_just_now() {
     let (mut roster, now) = (Roster::default(), Instant::now());
     roster.take(ids(&["a"]), now, now, Millis(0), SETTLE).unwrap();
-    roster.update(&[id("a")], Vec::new(), Vec::new());
+    roster.update(&[id("a")], Vec::new(), Vec::new(), now);
     assert_eq!(roster.candidates(Millis(7))[0].known.first_seen, Millis(7));
 }
 

@@ -137,6 +137,14 @@ async fn a_user_who_may_not_create_and_a_server_that_takes_no_changes() {
     let (error, _) = failure(&registry).await;
     let remedy = "; give registry.url the primary server: this one takes no changes";
     assert!(error.ends_with(remedy), "{error}");
+    // No intent can be recorded there, whatever can be read.
+    until_up(&registry, false).await;
+    assert_eq!(registry.journal(T, None, 9).await.unwrap().len(), 1);
+    let primary = format!("ALTER DATABASE {database} SET default_transaction_read_only = off");
+    let primary = sqlx::AssertSqlSafe(primary);
+    sqlx::raw_sql(primary).execute(&mut session).await.unwrap();
+    until_up(&registry, true).await;
+    registry.record(entry(2, Event::Reload)).await.unwrap();
 }
 
 #[tokio::test]
