@@ -239,6 +239,10 @@ impl Turn<'_> {
                     Some(Reason::Observed | Reason::NobodyEvictable | Reason::TooManyOver)
                 );
                 if !again || settled || self.terms.mode == Mode::Off {
+                    if self.admission.limit.is_some() && !self.here.knows {
+                        // The slot that it waited for went to somebody else, and no other was made.
+                        self.admission.reason.get_or_insert(Reason::RegistryDown);
+                    }
                     return self.finish(Ending::Answered);
                 }
                 self.admission.limit = Some(AfterLimit {

@@ -208,3 +208,16 @@ fn patterns_are_known_by_what_was_written() {
     assert_eq!(format!("{vip:?}"), r#"["a-*", "vip-?", "team[1]"]"#);
     assert!(vip == patterns(&["a-*", "vip-?", "team[1]"]) && vip != patterns(&["a-*"]));
 }
+
+#[test]
+fn r14_a_retry_in_vain_says_that_nobody_could_be_evicted_without_a_registry() {
+    let mut bench = Bench::new();
+    bench.here.knows = false;
+    bench.run([Event::Begun, listed(&["a", "b", "c"])]);
+    let limit = || Event::Replied(Reply::LimitReached);
+    bench.run([limit(), listed(&["a", "b", "c", "z_deleted"])]);
+    // The tombstone's slot may be free now; another program took it.
+    assert_eq!(bench.run([Event::Woken, listed(&["a", "b", "c"])]), RETRY);
+    assert_eq!(bench.on(limit()), ANSWERED);
+    assert_eq!(bench.admission.reason(), Some(Reason::RegistryDown));
+}
