@@ -4,6 +4,7 @@ has to have held, and memory and descriptors have to be where they were. Writes 
 amiss."""
 
 import argparse
+import json
 import pathlib
 import random
 import shutil
@@ -137,7 +138,8 @@ class Soak:
 
     def judge(self):
         journal = self.world.database.rows("SELECT * FROM snaptrade_sidecar.journal ORDER BY id")
-        self.journal = journal
+        with (self.world.folder / "journal.jsonl").open("w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in journal)
         self.faults += self.book.wrong
         self.facts = facts = Facts(self.world.simulator.record, journal, self.book)
         self._explain(facts)

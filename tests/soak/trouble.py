@@ -4,7 +4,7 @@ import random
 import signal
 import time
 
-from world import SETTLE_SECONDS
+from world import RATE_LIMIT, SETTLE_SECONDS
 
 CALLS = {"other": 10, "register": 3, "list": 3, "delete": 3}
 # What the reply says where a fault makes one up.
@@ -51,24 +51,26 @@ class Outside:
         self._over = world.over
         self._dice = random.Random(f"{world.seed} outside")
         # The first is never ended, so that its memory has a long history.
-        self._steady, self._mortal = world.replicas
+        _, mortal = world.replicas
         self._order = "oldest"
+        # Each with the replicas of which it befalls one.
         self._deck = {
-            "replica killed": self._kill,
-            "replica restarted": self._restart,
-            "replica without DNS": self._without_dns,
-            "replica stopped": self._stop,
-            "replica stopped past its turn": self._stop_long,
-            "database frozen": self._freeze_database,
-            "database restarted": self._restart_database,
-            "network cut": self._cut,
-            "SnapTrade stopped": self._stop_simulator,
-            "throttled": self._throttle,
-            "SnapTrade changes": self._change,
-            "list lags behind": self._lag,
-            "reload": self._reload,
-            "faulty reload": self._faulty_reload,
-            "crowd": self._crowd,
+            "replica killed": (self._kill, [mortal]),
+            "replica restarted": (self._restart, [mortal]),
+            "replica without DNS": (self._without_dns, [mortal]),
+            "replica stopped": (self._stop, world.replicas),
+            "replica stopped past its turn": (self._stop_long, world.replicas),
+            "database frozen": (self._freeze_database, []),
+            "database restarted": (self._restart_database, []),
+            "network cut": (self._cut, []),
+            "SnapTrade stopped": (self._stop_simulator, []),
+            "throttled": (self._throttle, []),
+            "list lags behind": (self._lag, []),
+            # These explain nothing: nobody may notice them.
+            "SnapTrade changes": (self._change, []),
+            "reload": (self._reload, []),
+            "faulty reload": (self._faulty_reload, []),
+            "crowd": (self._crowd, []),
         }
 
     def run(self, pause_seconds):
@@ -78,68 +80,67 @@ class Outside:
             for kind in deck:
                 if self._over.is_set():
                     return
-                try:
-                    self._deck[kind](kind)
-                except Exception as error:
-                    self._book.note(f"{kind}: {type(error).__name__}: {error}")
+                self._deal(kind)
                 self._over.wait(self._dice.uniform(0.5, 1.5) * pause_seconds)
 
-    def _kill(self, kind):
-        with self._book.trouble(kind, self._mortal.name):
-            self._mortal.program.kill()
-            self._over.wait(self._dice.uniform(0, 2))
-            self._mortal.start()
+    def _deal(self, kind):
+        bring, replicas = self._deck[kind]
+        chosen = [self._dice.choice(replicas)] if replicas else []
+        try:
+            with self._book.trouble(kind, *(replica.name for replica in chosen)):
+                bring(*chosen)
+        except Exception as error:
+            self._book.note(f"{kind}: {type(error).__name__}: {error}")
 
-    def _end(self):
-        code = self._mortal.program.stop()
+    def _kill(self, replica):
+        replica.program.kill()
+        self._over.wait(self._dice.uniform(0, 2))
+        replica.start()
+
+    def _end(self, replica):
+        code = replica.program.stop()
         if code != 0:
-            self._book.note(f"replica {self._mortal.name} ended with {code} after SIGTERM")
+            self._book.note(f"replica {replica.name} ended with {code} after SIGTERM")
 
-    def _restart(self, kind):
-        with self._book.trouble(kind, self._mortal.name):
-            self._end()
-            self._mortal.start()
+    def _restart(self, replica):
+        self._end(replica)
+        replica.start()
 
-    def _without_dns(self, kind):
+    def _without_dns(self, replica):
         """A restart into a world in which SnapTrade's name has no address, and another out of it."""
-        with self._book.trouble(kind, self._mortal.name):
-            self._end()
-            self._world.configure(self._mortal, upstream="http://snaptrade.invalid", order=self._order)
-            self._mortal.start()
-            self._over.wait(self._dice.uniform(2, 5))
-            self._end()
-            self._world.configure(self._mortal, order=self._order)
-            self._mortal.start()
+        self._end(replica)
+        self._world.configure(replica, upstream="http://snaptrade.invalid", order=self._order)
+        replica.start()
+        self._over.wait(self._dice.uniform(2, 5))
+        self._end(replica)
+        self._world.configure(replica, order=self._order)
+        replica.start()
 
-    def _still(self, kind, replica, seconds):
-        with self._book.trouble(kind, replica.name):
-            replica.program.signal(signal.SIGSTOP)
-            try:
-                self._over.wait(seconds)
-            finally:
-                replica.program.signal(signal.SIGCONT)
+    def _still(self, program, seconds):
+        program.signal(signal.SIGSTOP)
+        try:
+            self._over.wait(seconds)
+        finally:
+            program.signal(signal.SIGCONT)
 
-    def _stop(self, kind):
-        self._still(kind, self._dice.choice(self._world.replicas), self._dice.uniform(0.5, 3))
+    def _stop(self, replica):
+        self._still(replica.program, self._dice.uniform(0.5, 3))
 
-    def _stop_long(self, kind):
+    def _stop_long(self, replica):
         """Past the 4 s after which PostgreSQL gives its turn to others."""
-        self._still(kind, self._dice.choice(self._world.replicas), self._dice.uniform(5, 9))
+        self._still(replica.program, self._dice.uniform(5, 9))
 
-    def _freeze_database(self, kind):
-        with self._book.trouble(kind):
-            self._world.database.freeze(self._over, self._dice.uniform(1, 7))
+    def _freeze_database(self):
+        self._world.database.freeze(self._over, self._dice.uniform(1, 7))
 
-    def _restart_database(self, kind):
-        with self._book.trouble(kind):
-            self._world.database.restart(self._over, self._dice.uniform(0, 5))
+    def _restart_database(self):
+        self._world.database.restart(self._over, self._dice.uniform(0, 5))
 
-    def _cut(self, kind):
-        with self._book.trouble(kind):
-            seconds = self._dice.uniform(1, 5)
-            self._world.simulator.control("POST", "/cut", {"for_ms": int(seconds * 1000)})
-            self._over.wait(seconds + 0.1)
-            self._await_simulator()
+    def _cut(self):
+        seconds = self._dice.uniform(1, 5)
+        self._world.simulator.control("POST", "/cut", {"for_ms": int(seconds * 1000)})
+        self._over.wait(seconds + 0.1)
+        self._await_simulator()
 
     def _await_simulator(self):
         until = time.monotonic() + 10
@@ -150,25 +151,25 @@ class Outside:
                 if time.monotonic() > until:
                     raise
 
-    def _stop_simulator(self, kind):
-        with self._book.trouble(kind):
-            self._world.simulator.signal(signal.SIGSTOP)
-            try:
-                self._over.wait(self._dice.uniform(1, 10))
-            finally:
-                self._world.simulator.signal(signal.SIGCONT)
+    def _stop_simulator(self):
+        self._still(self._world.simulator, self._dice.uniform(1, 10))
 
     def _options(self, **options):
         self._world.simulator.control("PATCH", "/options", options)
 
-    def _throttle(self, kind):
-        with self._book.trouble(kind):
-            self._options(rate_limit=self._dice.choice((5, 30)))
-            self._over.wait(self._dice.uniform(3, 8))
-            self._options(rate_limit=6000)
+    def _throttle(self):
+        self._options(rate_limit=self._dice.choice((5, 30)))
+        self._over.wait(self._dice.uniform(3, 8))
+        self._options(rate_limit=RATE_LIMIT)
 
-    def _change(self, _):
-        """To another of the ways in which nobody knows what SnapTrade does. It is no trouble: nobody may notice."""
+    def _lag(self):
+        """SnapTrade lists new users late: one replica cannot see whom another has just registered."""
+        self._options(list_lag_ms=self._dice.choice((100, 500)))
+        self._over.wait(self._dice.uniform(3, 8))
+        self._options(list_lag_ms=0)
+
+    def _change(self):
+        """To another of the ways in which nobody knows what SnapTrade does."""
         dice = self._dice
         self._options(
             delete_lag_ms=dice.choice((0, 200, 1500)),
@@ -181,21 +182,14 @@ class Outside:
             list_order=dice.choice(("oldest-first", "newest-first", "alphabetical", {"shuffled": 7})),
         )
 
-    def _lag(self, kind):
-        """SnapTrade lists new users late: one replica cannot see whom another has just registered."""
-        with self._book.trouble(kind):
-            self._options(list_lag_ms=self._dice.choice((100, 500)))
-            self._over.wait(self._dice.uniform(3, 8))
-            self._options(list_lag_ms=0)
-
-    def _reload(self, _):
-        """With another order and another level; it is no trouble either."""
+    def _reload(self):
+        """With another order and another level."""
         self._order = self._dice.choice(("oldest", "least-recently-active", "never-active", "no-connections"))
         for replica in self._world.replicas:
             self._world.configure(replica, order=self._order, level=self._dice.choice(("info", "debug")))
             replica.program.signal(signal.SIGHUP)
 
-    def _faulty_reload(self, _):
+    def _faulty_reload(self):
         for replica in self._world.replicas:
             self._world.configure(replica, order="newest")
             replica.program.signal(signal.SIGHUP)
@@ -204,7 +198,7 @@ class Outside:
             self._world.configure(replica, order=self._order)
             replica.program.signal(signal.SIGHUP)
 
-    def _crowd(self, _):
+    def _crowd(self):
         """Another program registers users with the same key, whatever the limit."""
         for number in range(self._dice.randint(3, 12)):
             user = f"crowd-{time.time_ns()}-{number}"

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import random
+import sys
 import threading
 import time
 import urllib.parse
@@ -19,6 +20,8 @@ NOTIFY_SECRET = "soak-notify-secret"
 
 # Users that SnapTrade allows under each key. The sidecar's limit is lower for some, so that SnapTrade does not keep it.
 VENDOR_LIMIT = 8
+# Calls in any 60 seconds, of one key: more than there are.
+RATE_LIMIT = 6000
 RESPONSE_SECONDS = 8
 MANAGE_SECONDS = 2
 SETTLE_SECONDS = 4
@@ -134,7 +137,7 @@ class World:
                 "tenants": len(TENANTS),
                 "limit": VENDOR_LIMIT,
                 "round-trip": "20ms",
-                "rate-limit": 6000,
+                "rate-limit": RATE_LIMIT,
                 "delete-lag": "200ms",
                 "settle-time": "400ms",
                 "webhook-url": f"{self.application.url}/vendor",
@@ -173,6 +176,16 @@ class World:
         return wrong
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """One whose process was killed ends its connections anyhow."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            self.application.wrong.append(f"the application failed: {type(error).__name__}: {error}")
+
+
 class Application:
     """The application's own server: it takes notices and webhooks, and stands for the network that webhooks come by."""
 
@@ -184,8 +197,8 @@ class Application:
         self.lock = threading.Lock()
         self._world = world
         self._dice = random.Random(f"{seed} application")
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), self._handler())
+        self._server.application = self
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
