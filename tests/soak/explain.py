@@ -22,6 +22,8 @@ LOST = (
     "RemoteDisconnected",
     "IncompleteRead",
     "BadStatusLine",
+    # How an operator's call says that nothing listens.
+    "URLError",
 )
 UPSTREAM = (
     "sidecar_upstream_broke_off",
@@ -175,6 +177,9 @@ def _limit(call, facts):
         return "the tenant was paused"
     if reason == "fuse-blown" and tenant.name == "fused":
         return "the fuse had blown"
+    if reason == "registry-down" and call.ended - call.began >= ADMISSION_SECONDS:
+        # Another replica had the turn all that time.
+        return _delayed(call, facts, tenant.client_id)
     if reason in ("registry-down", "not-journaled"):
         if facts.had_trouble(call, (*DATABASE, *STILL, *GONE), DATABASE_BACK_SECONDS):
             return "the database was away"

@@ -3,7 +3,7 @@
 import json
 from collections import Counter, defaultdict
 
-from explain import GONE, STILL
+from explain import DATABASE, DATABASE_BACK_SECONDS, GONE, STILL
 from world import CONSUMER_KEY, NOTIFY_SECRET, PROTECTED, TENANTS, TOKEN, UNSETTLED_SECONDS
 
 # Of admissions in these modes somebody makes room first.
@@ -23,6 +23,8 @@ FORWARDED = (
     "shutting-down",
     "too-many-over-limit",
     "already-listed",
+    # It takes the slot that was made for it, and makes no more (R4).
+    "caller-gone",
 )
 
 
@@ -106,12 +108,28 @@ def reasons_logged(world):
     return reasons
 
 
+def most_before(facts, said):
+    """By the number of each registration, how many users its client had when its caller asked."""
+    changes = defaultdict(list)
+    for kind, at, client, _, entry in facts.moments:
+        if kind in ("registered", "deleted") and entry:
+            changes[client].append((at, len(entry.live)))
+    before = {}
+    for entry in facts.entries.values():
+        if entry.call == "register" and entry.label:
+            began = said[entry.label].began * 1000
+            earlier = [count for at, count in changes[entry.client] if at < began]
+            before[entry.number] = earlier[-1] if earlier else 0
+    return before
+
+
 def never_too_many(facts, book, world):
     """R8: a managed registration leaves no more users than the limit. One that could not be is forwarded (R14)."""
     said = {call.label: call for call in book.calls}
     reasons = reasons_logged(world)
     deletions = sidecars_deletions(facts)
     wrong, looked = [], 0
+    before = most_before(facts, said)
     for kind, at, client, user, entry in facts.moments:
         if kind != "registered" or client not in MANAGED or not entry.label:
             continue
@@ -130,7 +148,13 @@ def never_too_many(facts, book, world):
         call = said[entry.label]
         forwarded = any((tenant.name, user, reason) in reasons for reason in FORWARDED)
         paused = tenant.name == "paused" and facts.had_trouble(call, ("pause by hand",), 6)
-        if not forwarded and not paused and not facts.had_trouble(call, ("list lags behind",), 1):
+        # Whoever took a slot that was made, of a key that had too many before, leaves as many as there were.
+        grew = len(entry.live) > before.get(entry.number, 0)
+        untaken = facts.had_trouble(call, DATABASE, DATABASE_BACK_SECONDS) or facts.had_trouble(
+            call, (*GONE, *STILL), 5
+        )
+        lagged = facts.had_trouble(call, ("list lags behind",), 1)
+        if grew and not (forwarded or paused or untaken or lagged):
             wrong.append(
                 f"{len(entry.live)} users of {client} when {user} came at {at} "
                 f"({call.outcome}, {call.admission or 'no word'})"

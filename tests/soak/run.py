@@ -4,6 +4,7 @@ has to have held, and memory and descriptors have to be where they were. Writes 
 amiss."""
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import random
@@ -140,6 +141,9 @@ class Soak:
         journal = self.world.database.rows("SELECT * FROM snaptrade_sidecar.journal ORDER BY id")
         with (self.world.folder / "journal.jsonl").open("w") as file:
             file.writelines(json.dumps(row) + "\n" for row in journal)
+        with (self.world.folder / "calls.jsonl").open("w") as file:
+            seen = [*self.book.calls, *self.book.troubles]
+            file.writelines(json.dumps(dataclasses.asdict(each)) + "\n" for each in seen)
         self.faults += self.book.wrong
         self.facts = facts = Facts(self.world.simulator.record, journal, self.book)
         self._explain(facts)
