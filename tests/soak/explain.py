@@ -191,8 +191,12 @@ def _limit(call, facts):
         if reason == "timed-out" and (found := _delayed(call, facts, tenant.client_id)):
             return found
         return _outside(call, facts)
-    if not reason and "retried" in call.admission and facts.had_trouble(call, ("list lags behind",), 1):
-        return "the list lagged behind"
+    if not reason and "retried" in call.admission:
+        if facts.had_trouble(call, ("list lags behind",), 1):
+            return "the list lagged behind"
+        # Without turns, another replica may take the slot that was made.
+        if facts.had_trouble(call, DATABASE, DATABASE_BACK_SECONDS):
+            return "the database was away"
     if reason == "shutting-down" and facts.had_trouble(call, GONE):
         return "the replica had ended"
     return None

@@ -118,6 +118,12 @@ class Rules(unittest.TestCase):
         self.run_of.evict("user-2")
         self.is_wrong(rules.one_for_each_slot(self.run_of.facts()))
 
+    def test_who_is_on_the_way_out_already_may_be_deleted_again(self):
+        self.run_of.evict("user-0")
+        self.run_of.live.append("user-0")
+        self.run_of.evict("user-0")
+        self.holds(rules.one_for_each_slot(self.run_of.facts()))
+
     def test_a_deletion_that_was_not_carried_out_made_no_room(self):
         self.run_of.evict("user-0", "status", 0)
         self.run_of.evict("user-1")
