@@ -228,6 +228,8 @@ struct AfterLimit {
     awaited: Option<Vec<UserId>>,
     /// Somebody was evicted since.
     evicted: bool,
+    /// Why it was forwarded without room.
+    forwarded_for: Option<Reason>,
 }
 
 /// One registration on its way.

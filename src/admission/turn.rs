@@ -277,14 +277,19 @@ impl Turn<'_> {
                     Some(Reason::Observed | Reason::NobodyEvictable | Reason::TooManyOver)
                 );
                 if !again || settled || self.terms.mode == Mode::Off {
+                    if let Some(limit) = self.admission.limit.as_ref().filter(|limit| !limit.evicted) {
+                        // The slot that it waited for went to somebody else: why no other was made matters after all.
+                        self.admission.reason = self.admission.reason.or(limit.forwarded_for);
+                    }
                     return self.finish(Ending::Answered);
                 }
                 self.admission.limit = Some(AfterLimit {
                     before,
+                    forwarded_for: self.admission.reason,
                     ..AfterLimit::default()
                 });
                 self.admission.pause = PAUSE_MIN;
-                // Why it was forwarded without room no longer matters, unless a deletion went wrong.
+                // Why it was forwarded without room no longer matters where a retry succeeds, unless a deletion went wrong.
                 self.admission
                     .reason
                     .take_if(|reason| !reason.is_failed_deletion());

@@ -277,3 +277,32 @@ fn patterns_are_known_by_what_was_written() {
     assert_eq!(format!("{vip:?}"), r#"["a-*", "vip-?", "team[1]"]"#);
     assert!(vip == patterns(&["a-*", "vip-?", "team[1]"]) && vip != patterns(&["a-*"]));
 }
+
+#[test]
+fn r14_a_retry_in_vain_says_why_no_room_was_made_and_one_that_succeeds_does_not() {
+    let mut bench = Bench::new();
+    bench.here.knows = false;
+    bench.run([Event::Begun, listed(&["a", "b", "c"])]);
+    let limit = || Event::Replied(Reply::LimitReached);
+    bench.run([limit(), listed(&["a", "b", "c", "z_deleted"])]);
+    // The tombstone's slot may be free now; another program took it.
+    assert_eq!(bench.run([Event::Woken, listed(&["a", "b", "c"])]), RETRY);
+    assert_eq!(bench.admission.reason(), None);
+    assert_eq!(bench.on(limit()), ANSWERED);
+    assert_eq!(bench.admission.reason(), Some(Reason::RegistryDown));
+}
+
+#[test]
+fn a_retry_in_vain_after_an_eviction_is_not_for_want_of_room() {
+    let mut bench = Bench::new();
+    bench.run([Event::Begun, Event::Listed(None)]);
+    bench.run([
+        Event::Replied(Reply::LimitReached),
+        listed(&["a", "b", "c"]),
+        Event::IntentRecorded(true),
+        Event::Deleted(Deletion::Accepted),
+    ]);
+    assert_eq!(bench.on(listed(&["b", "c"])), RETRY);
+    assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), ANSWERED);
+    assert_eq!(bench.admission.reason(), None);
+}
