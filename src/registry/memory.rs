@@ -213,6 +213,9 @@ impl Memory {
 
     pub(super) fn record(&self, entry: Entry) -> EntryId {
         let mut state = self.state();
+        if let Some(intent) = state.decided(&entry) {
+            return intent;
+        }
         state.last += 1;
         let id = EntryId(state.last);
         match (entry.event, &entry.user) {
@@ -303,6 +306,17 @@ impl Memory {
 }
 
 impl State {
+    /// The intent that an outcome is of, if it has one already.
+    fn decided(&self, entry: &Entry) -> Option<EntryId> {
+        let intent = entry.intent.filter(|_| entry.event == Event::Outcome)?;
+        let place = self
+            .journal
+            .binary_search_by_key(&intent, |recorded| recorded.id)
+            .ok()?;
+        let is_intent = self.journal[place].entry.event == Event::Intent;
+        (is_intent && !self.open.contains_key(&intent)).then_some(intent)
+    }
+
     fn tenant(&mut self, name: &str) -> &mut Tenant {
         self.tenants.entry(name.to_owned()).or_default()
     }

@@ -263,7 +263,9 @@ impl Registry {
         ask!(self, paused())
     }
 
-    /// Appends to the journal. An `Outcome` closes the intent that it names.
+    /// Appends to the journal. An `Outcome` closes the intent that it names. Of several the first counts, and the others are
+    /// not recorded: they are said again, or by a replica that did not know what became of it meanwhile. What is returned
+    /// then is the intent's id.
     pub async fn record(&self, entry: Entry) -> Result<EntryId> {
         match self {
             Self::Memory(memory) => Ok(memory.record(entry)),

@@ -157,10 +157,9 @@ pub(super) fn closes(entry: &Entry) -> Option<i64> {
     intent.map(|id| id.0)
 }
 
-/// The intent of which an entry says that nobody was deleted for it.
-pub(super) fn undoes(entry: &Entry) -> Option<i64> {
-    let is_undone = matches!(entry.outcome.as_deref(), Some("withdrawn" | "refused"));
-    entry.intent.filter(|_| is_undone).map(|id| id.0)
+/// Whether an outcome says that nobody was deleted for its intent.
+pub(super) fn is_undone(entry: &Entry) -> bool {
+    matches!(entry.outcome.as_deref(), Some("withdrawn" | "refused"))
 }
 
 /// Binds an entry to a query's first thirteen places: at, tenant, event, user, newcomer, outcome, reason, users, limit,

@@ -86,6 +86,10 @@ impl Server {
         self.0.memory.pause(tenant, paused);
     }
 
+    pub(crate) fn is_paused(&self, tenant: &str) -> bool {
+        self.0.memory.is_paused(tenant)
+    }
+
     /// The server ends, with all of its sessions, or is there again.
     pub(crate) fn set_down(&self, is_down: bool) {
         let mut sessions = self.sessions();
@@ -111,7 +115,10 @@ impl Server {
 
     fn record(&self, entry: &Entry) -> EntryId {
         let id = self.0.memory.record(entry.clone());
-        (self.0.tap)(id, entry);
+        // Of an outcome that is not recorded, it is the intent's.
+        if entry.intent != Some(id) {
+            (self.0.tap)(id, entry);
+        }
         id
     }
 }

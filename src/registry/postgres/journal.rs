@@ -7,21 +7,25 @@ use crate::types::Millis;
 
 impl Postgres {
     pub(in crate::registry) async fn record(&self, entry: &Entry) -> Result<EntryId> {
-        // One statement, and so one way to the server and one commit.
+        // One statement, and so one way to the server and one commit. Of two outcomes that come at once, the second waits for
+        // the intent's row, and then finds it closed.
         let insert = sqlx::query_scalar(
-            "WITH named AS (UPDATE snaptrade_sidecar.journal \
-             SET is_open = is_open AND id IS DISTINCT FROM $14, is_undone = is_undone OR id IS NOT DISTINCT FROM $15 \
-             WHERE id IN ($14, $15)) \
+            "WITH closed AS (UPDATE snaptrade_sidecar.journal SET is_open = FALSE, is_undone = $15 \
+             WHERE id = $14 AND is_open RETURNING id) \
              INSERT INTO snaptrade_sidecar.journal (at, tenant, event, user_id, newcomer, outcome, reason, users, \
              user_limit, request_id, intent, replica, is_open) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id",
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 \
+             WHERE EXISTS (SELECT FROM closed) OR NOT EXISTS \
+             (SELECT FROM snaptrade_sidecar.journal WHERE id = $14 AND event = 'intent') RETURNING id",
         );
+        let closes = rows::closes(entry);
         let insert = bind_entry!(insert, entry)
-            .bind(rows::closes(entry))
-            .bind(rows::undoes(entry));
+            .bind(closes)
+            .bind(rows::is_undone(entry));
         let mut lent = self.sessions.lend().await?;
-        let recorded = limited(insert.fetch_one(&mut lent.session)).await;
-        lent.done(recorded).map(EntryId)
+        let recorded = limited(insert.fetch_optional(&mut lent.session)).await;
+        let recorded: Option<i64> = lent.done(recorded)?;
+        Ok(EntryId(recorded.or(closes).unwrap_or_default()))
     }
 
     pub(in crate::registry) async fn open_intents(&self, tenant: &str) -> Result<Vec<OpenIntent>> {

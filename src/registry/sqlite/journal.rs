@@ -9,22 +9,26 @@ impl Sqlite {
     pub(in crate::registry) async fn record(&self, entry: &Entry) -> Result<EntryId> {
         let recording = async {
             let mut change = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+            if let Some(intent) = rows::closes(entry) {
+                let close = sqlx::query(
+                    "UPDATE journal SET is_open = FALSE, is_undone = $2 WHERE id = $1 AND is_open",
+                );
+                let close = close.bind(intent).bind(rows::is_undone(entry));
+                let closed = close.execute(&mut *change).await?.rows_affected();
+                let known = sqlx::query_scalar(
+                    "SELECT EXISTS (SELECT 1 FROM journal WHERE id = $1 AND event = 'intent')",
+                );
+                // It has its outcome already.
+                if closed == 0 && known.bind(intent).fetch_one(&mut *change).await? {
+                    return Ok(intent);
+                }
+            }
             let insert = sqlx::query_scalar(
                 "INSERT INTO journal (at, tenant, event, user_id, newcomer, outcome, reason, users, user_limit, \
                  request_id, intent, replica, is_open) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id",
             );
             let id = bind_entry!(insert, entry).fetch_one(&mut *change).await?;
-            if entry.intent.is_some() {
-                sqlx::query(
-                    "UPDATE journal SET is_open = is_open AND id IS NOT $1, is_undone = is_undone OR id IS $2 \
-                     WHERE id IN ($1, $2)",
-                )
-                .bind(rows::closes(entry))
-                .bind(rows::undoes(entry))
-                .execute(&mut *change)
-                .await?;
-            }
             change.commit().await?;
             Ok(id)
         };

@@ -10,6 +10,7 @@ use super::{T, entry, intent, user};
 promises!(
     r7_an_entry_comes_back_as_it_was,
     r7_an_intent_is_open_until_its_outcome,
+    r7_the_first_outcome_of_an_intent_stands,
     r6_withdrawn_and_refused_deletions_are_none,
     r7_pruning_never_forgets_an_open_intent,
     the_journal_is_read_page_by_page,
@@ -72,6 +73,29 @@ async fn r7_an_intent_is_open_until_its_outcome(registry: &Registry) {
         .await
         .unwrap();
     assert_eq!(open().await, both[1..]);
+}
+
+async fn r7_the_first_outcome_of_an_intent_stands(registry: &Registry) {
+    for (first, second) in [("withdrawn", "evicted"), ("evicted", "withdrawn")] {
+        let id = registry.record(intent(1, "a")).await.unwrap();
+        let outcome = |outcome: &str| Entry {
+            user: Some(user("a")),
+            intent: Some(id),
+            outcome: Some(outcome.to_owned()),
+            ..entry(2, Event::Outcome)
+        };
+        // A replica that lost its turn may be the last to say what became of it, and each may say it twice.
+        let stands = registry.record(outcome(first)).await.unwrap();
+        for later in [first, second] {
+            assert_eq!(registry.record(outcome(later)).await.unwrap(), id);
+        }
+        let last = registry.journal(T, None, 1).await.unwrap();
+        let entry = outcome(first);
+        assert_eq!(last, [Recorded { id: stands, entry }]);
+        assert!(registry.open_intents(T).await.unwrap().is_empty());
+    }
+    // Only the one that was made counts for the fuse.
+    assert_eq!(registry.deletions(T, Millis(0)).await.unwrap(), [Millis(1)]);
 }
 
 async fn r6_withdrawn_and_refused_deletions_are_none(registry: &Registry) {
