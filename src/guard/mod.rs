@@ -140,7 +140,7 @@ impl Guard {
             tenant.client_id.clone(),
             key.clone(),
             tenant.manage_timeout,
-            Arc::clone(&state.last_timestamp),
+            Arc::clone(&state.timestamps),
         );
         let replays = Replays::new(
             tenant.replay_window,

@@ -2,7 +2,7 @@
 //! is.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use super::replay::Kept;
 use super::{Guard, Seen, lock};
 use crate::snaptrade::budget::Budget;
 use crate::types::{Millis, UserId};
+use crate::upstream::timestamps::Timestamps;
 
 /// Shared by the guards of one tenant that follow on each other. Who waits for the tenant's lock waits for it whatever is
 /// configured meanwhile, and there is never more than one lock for a key.
@@ -21,8 +22,8 @@ pub(super) struct State {
     pub(super) held: Arc<tokio::sync::Mutex<Held>>,
     /// Replies that nobody took; see [`super::replay`].
     pub(super) kept: Kept,
-    /// Of the last management call; no two have the same.
-    pub(super) last_timestamp: Arc<AtomicI64>,
+    /// Of the sidecar's own calls; no two have the same.
+    pub(super) timestamps: Arc<Timestamps>,
     /// As far as this process knows; another replica may know better.
     pub(super) paused: AtomicBool,
     pub(super) queued: AtomicUsize,

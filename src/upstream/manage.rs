@@ -4,7 +4,6 @@
 //! environment is used.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, USER_AGENT};
@@ -15,6 +14,7 @@ use tokio::time::timeout;
 use super::body::{ReplyBody, RequestBody};
 use super::error::UpstreamError;
 use super::forward::Forwarder;
+use super::timestamps::Timestamps;
 use crate::clock;
 use crate::snaptrade::answer::{self, Deletion};
 use crate::snaptrade::budget;
@@ -31,9 +31,6 @@ const LIST_BYTES_MAX: usize = 64 << 20;
 /// A reply to `deleteUser` is read so that its connection can be used again, not for its text.
 const DELETE_BYTES_MAX: usize = 64 << 10;
 
-/// How far a management call's timestamp may run ahead of the clock, in seconds.
-const TIMESTAMP_LEAD_MAX: i64 = 30;
-
 const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 /// Some firewalls refuse who says nothing of itself.
 const NAME: HeaderValue = HeaderValue::from_static(concat!("snaptrade-sidecar/", env!("CARGO_PKG_VERSION")));
@@ -46,7 +43,7 @@ pub struct Manage {
     client_id: ClientId,
     key: SigningKey,
     timeout: Duration,
-    last_timestamp: Arc<AtomicI64>,
+    timestamps: Arc<Timestamps>,
 }
 
 /// One call as it went.
@@ -84,20 +81,20 @@ impl<T> Called<T> {
 }
 
 impl Manage {
-    /// `timeout` is for one call, its body included. `last_timestamp` is shared by all that make calls with this key.
+    /// `timeout` is for one call, its body included. `timestamps` are shared by all that make calls with this key.
     pub fn new(
         forwarder: Forwarder,
         client_id: ClientId,
         key: SigningKey,
         timeout: Duration,
-        last_timestamp: Arc<AtomicI64>,
+        timestamps: Arc<Timestamps>,
     ) -> Self {
         Self {
             forwarder,
             client_id,
             key,
             timeout,
-            last_timestamp,
+            timestamps,
         }
     }
 
@@ -105,8 +102,10 @@ impl Manage {
     /// what is known already takes no memory anew.
     pub async fn list(&self, mut id: impl FnMut(&str) -> UserId) -> Called<Option<Vec<UserId>>> {
         let mut reader = Reader::default();
+        let query = self.query("", self.timestamps.of_list().await);
+        let path = "/snapTrade/listUsers";
         let exchange = self
-            .call(Method::GET, "/snapTrade/listUsers", "", LIST_BYTES_MAX, |piece| {
+            .call(Method::GET, path, &query, LIST_BYTES_MAX, |piece| {
                 reader.feed_known(piece, &mut id);
             })
             .await;
@@ -126,18 +125,14 @@ impl Manage {
     /// all.
     pub async fn delete(&self, user: &UserId, leave_by: Instant) -> Called<Deletion> {
         let parameter = format!("userId={}&", query::encode(user.as_str()));
+        let query = self.query(&parameter, self.timestamps.of_deletion());
         let timely = Self {
             forwarder: self.forwarder.leaving_by(leave_by),
             ..self.clone()
         };
+        let path = "/snapTrade/deleteUser";
         let exchange = timely
-            .call(
-                Method::DELETE,
-                "/snapTrade/deleteUser",
-                &parameter,
-                DELETE_BYTES_MAX,
-                |_| {},
-            )
+            .call(Method::DELETE, path, &query, DELETE_BYTES_MAX, |_| {})
             .await;
         // A status is an answer, however the body ends.
         let (outcome, failure) = match exchange.status {
@@ -151,15 +146,9 @@ impl Manage {
         exchange.called(outcome, failure)
     }
 
-    /// A timestamp that no call before had, so that no two have the same signature: whether `SnapTrade` accepts one
-    /// twice is not known. A burst of calls runs ahead of the clock by a second each, and `TIMESTAMP_LEAD_MAX` at most.
-    fn timestamp(&self) -> Timestamp {
-        let now = Timestamp::from(clock::wall()).0;
-        let next = |last: i64| Some((last + 1).clamp(now, now + TIMESTAMP_LEAD_MAX));
-        let last = self
-            .last_timestamp
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        Timestamp(last.ok().and_then(next).unwrap_or(now))
+    fn query(&self, parameters: &str, timestamp: Timestamp) -> String {
+        let client_id = query::encode(self.client_id.as_str());
+        format!("{parameters}clientId={client_id}&timestamp={timestamp}")
     }
 
     /// Gives the reply's body to `take`, piece by piece, as it arrives.
@@ -167,13 +156,13 @@ impl Manage {
         &self,
         method: Method,
         path: &str,
-        parameters: &str,
+        query: &str,
         bytes_max: usize,
         take: impl FnMut(&[u8]),
     ) -> Exchange {
         let began = clock::now();
         let mut exchange = Exchange::default();
-        let made = self.make(&mut exchange, method, path, parameters, bytes_max, take);
+        let made = self.make(&mut exchange, method, path, query, bytes_max, take);
         let failed = match timeout(self.timeout, made).await {
             Ok(made) => made.err(),
             Err(_) => Some(UpstreamError::no_answer(self.timeout)),
@@ -190,14 +179,11 @@ impl Manage {
         exchange: &mut Exchange,
         method: Method,
         path: &str,
-        parameters: &str,
+        query: &str,
         bytes_max: usize,
         take: impl FnMut(&[u8]),
     ) -> Result<(), UpstreamError> {
-        let timestamp = self.timestamp();
-        let client_id = query::encode(self.client_id.as_str());
-        let query = format!("{parameters}clientId={client_id}&timestamp={timestamp}");
-        let signature = self.key.sign(Form::OURS, path, &query, &Canonical::null());
+        let signature = self.key.sign(Form::OURS, path, query, &Canonical::null());
         let mut request = Request::new(RequestBody::empty());
         *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(format!("{path}?{query}")).map_err(UpstreamError::unsendable)?;

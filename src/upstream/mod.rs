@@ -6,7 +6,7 @@
 //! - `line`, `resolve`, `connect`, `wire`, `pool`: the bytes of a connection, names, new connections, one of HTTP/1.1, and
 //!   those that are kept.
 //! - [`forward`]: one request to the upstream and its reply, over pooled connections. Sends twice only what is safe.
-//! - [`manage`]: the sidecar's own calls.
+//! - [`manage`]: the sidecar's own calls; [`timestamps`]: what they are signed with, so that no two are alike.
 //! - [`own`]: the sidecar's own listeners, which no connection to the upstream may lead to.
 //! - [`outbound`]: the client for what goes elsewhere.
 
@@ -23,5 +23,6 @@ mod remedy;
 mod resolve;
 #[cfg(test)]
 pub(crate) mod simulated;
+pub mod timestamps;
 pub mod tls;
 mod wire;
