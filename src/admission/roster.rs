@@ -264,8 +264,13 @@ impl Roster {
         self.entries().contains(id)
     }
 
+    /// Whether this user may be there: listed, or taken off the list for a deletion that never showed.
+    pub fn is_there(&self, id: &UserId) -> bool {
+        self.lists(id) || self.may_still_be(id)
+    }
+
     /// Whether this user's deletion was sent and did not show, and the last list still named it: it may be there.
-    pub fn may_still_be(&self, id: &UserId) -> bool {
+    fn may_still_be(&self, id: &UserId) -> bool {
         self.doomed.contains_key(id) && self.lingering.contains(id)
     }
 

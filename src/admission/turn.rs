@@ -118,7 +118,7 @@ impl Turn<'_> {
         let alike_counts = self.admission.limit.is_none();
         let newcomer_listed = self.admission.newcomer.as_ref().is_some_and(|id| {
             let roster = &self.roster;
-            roster.lists(id) || roster.may_still_be(id) || (alike_counts && roster.lists_alike(id))
+            roster.is_there(id) || (alike_counts && roster.lists_alike(id))
         });
         if newcomer_listed {
             return self.give_up(Reason::AlreadyListed);
@@ -134,7 +134,8 @@ impl Turn<'_> {
     fn settle_deletion(&mut self) -> Option<Step> {
         let Unresolved { victim, since } = self.roster.unresolved.clone()?;
         let own = self.admission.deletion_sent && !self.admission.evicted.contains(&victim);
-        if !self.roster.lists(&victim) {
+        // Another replica may have deleted again whom this one had given up.
+        if !self.roster.is_there(&victim) {
             self.roster.unresolved = None;
             self.roster.removed(&victim, self.now);
             self.admission.notes.push(Note::Evicted(victim.clone()));

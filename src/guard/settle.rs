@@ -53,7 +53,7 @@ impl Guard {
             let looked = self.list_into(roster).await;
             let has_looked = looked.is_ok();
             let now = clock::now();
-            if has_looked && !roster.lists(&victim) {
+            if has_looked && !roster.is_there(&victim) {
                 roster.removed(&victim, now);
                 break Note::Evicted(victim);
             }
