@@ -44,7 +44,7 @@ pub(super) struct Call {
     path: &'static str,
     parameter: String,
     body: String,
-    is_forged: bool,
+    pub(super) is_forged: bool,
 }
 
 impl Call {

@@ -173,6 +173,8 @@ impl World {
             let id = UserId::new(&user);
             match what {
                 "protect" => {
+                    // Without an answer it may be so all the same.
+                    world.witness().asked_for.insert(user.clone());
                     if guard.protect(&id, true).await.is_ok() {
                         world.witness().protected.insert(user.clone(), Instant::now());
                     }
@@ -183,7 +185,8 @@ impl World {
                 }
                 _ => {
                     let paused = guard.pause(true).await;
-                    if paused.is_ok() {
+                    // It may have been lifted before the answer came.
+                    if paused.is_ok() && world.is_paused() {
                         world.witness().paused = Some(Instant::now());
                     }
                     world.tell(&format!("paused: {paused:?}"));
@@ -194,6 +197,11 @@ impl World {
         if what == "pause" {
             self.resume_tenant().await;
         }
+    }
+
+    /// What the database says, which may be other than what the operator was told.
+    fn is_paused(&self) -> bool {
+        !self.plan.is_shared || self.database.is_paused(TENANT)
     }
 
     /// Until it is so, whatever is broken.

@@ -70,6 +70,8 @@ pub(super) struct Witness {
     pub(super) paused: Option<Instant>,
     /// Since when users are protected by hand, or were called for.
     pub(super) protected: BTreeMap<String, Instant>,
+    /// Users whose protection by hand was asked for.
+    pub(super) asked_for: BTreeSet<String>,
     pub(super) active: BTreeMap<String, Instant>,
     pub(super) secrets: BTreeSet<String>,
     /// Whether SnapTrade would have registered somebody when the users were last listed.
@@ -115,6 +117,7 @@ impl Witness {
             forged: BTreeSet::new(),
             paused: None,
             protected: BTreeMap::new(),
+            asked_for: BTreeSet::new(),
             active: BTreeMap::new(),
             secrets: BTreeSet::new(),
             had_room: false,

@@ -303,7 +303,8 @@ impl World {
             self.tell(&format!("call {number}: {how}"));
             // A reply that breaks off on its way through is broken off.
             let hardships = self.plan.hardships;
-            let is_managed = call.is_registration() && !hardships.hands && !hardships.walls;
+            let is_managed =
+                call.is_registration() && !call.is_forged && !hardships.hands && !hardships.walls;
             let may_break = is_dead || (made.is_ok() && !is_managed);
             self.witness().require(may_break, || {
                 format!("call {number} {what}: {how}, and the sidecar lives")

@@ -27,6 +27,8 @@ impl World {
         let is_clear = !(hardships.network
             || hardships.vendor
             || hardships.outsiders
+            // Whom the application deletes is no user any more, before the lists say so.
+            || hardships.departures
             || hardships.crashes
             || hardships.terms
             || hardships.hands)
@@ -51,8 +53,12 @@ impl World {
         let hardships = self.plan.hardships;
         let is_quiet = !(hardships.network || hardships.vendor || hardships.crashes || hardships.outsiders)
             && !(hardships.terms || hardships.departures || hardships.hands || hardships.database);
-        let is_there = self.vendor.users().iter().any(|there| there == user);
-        let is_lost = answer.status == 400 && is_there;
+        // Of one who was there before, the secret was told to somebody else.
+        let is_there = self.vendor.users().iter().any(|there| there == user)
+            && self.witness().registered.contains_key(user);
+        // By a clock that was set, nobody can prove who they are.
+        let is_managed = !answer.admission().starts_with("unmanaged");
+        let is_lost = answer.status == 400 && is_there && is_managed;
         self.witness().require(!is_quiet || !is_lost, || {
             format!("R12: the secret of {user} is lost")
         });
