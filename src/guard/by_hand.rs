@@ -211,7 +211,8 @@ impl Guard {
             let why = "the intent could not be recorded in time, so that nobody is deleted; the log says why";
             return Err(RegistryError(why.to_owned()).into());
         }
-        // Nothing is waited for from here to the deletion.
+        // Nothing is waited for from here to the deletion. By that id there may be another user now.
+        self.note_changes(roster);
         let stopping = self.means.stopping.is_cancelled();
         if stopping || !roster.is_fresh(clock::now()) {
             book.withdraw(user).await;
