@@ -112,10 +112,7 @@ impl<'a> Book<'a> {
             roster.forget();
         }
         let changes = registry.changes(tenant, known).await?;
-        while let Some(entry) = self.unwritten.first() {
-            registry.record(entry.clone()).await?;
-            self.unwritten.remove(0);
-        }
+        self.write_owed().await?;
         let window = self.guard.terms().fuse.window;
         let deletions = registry.deletions(tenant, now().minus(window)).await?;
         let open = registry.open_intents(tenant).await?;
@@ -171,6 +168,15 @@ impl<'a> Book<'a> {
         self.guard.note_failure(written);
     }
 
+    /// Records the outcomes that the registry did not take before.
+    async fn write_owed(&mut self) -> Result<(), RegistryError> {
+        while let Some(entry) = self.unwritten.first() {
+            self.guard.means.registry.record(entry.clone()).await?;
+            self.unwritten.remove(0);
+        }
+        Ok(())
+    }
+
     /// From here on nobody is deleted.
     fn unreadable(&mut self, error: &RegistryError, roster: &mut Roster) {
         self.hold = None;
@@ -186,6 +192,13 @@ impl<'a> Book<'a> {
 
     /// Records that `victim` is about to be deleted (R7). Whether that is certain.
     pub(super) async fn intend(&mut self, victim: &UserId, why: &str, roster: &Roster) -> bool {
+        // Whoever took the turn over would find two open otherwise (R10).
+        if self.hold.is_some()
+            && let Err(error) = within(self.write_owed()).await
+        {
+            self.guard.note_failure::<()>(Err(error));
+            return false;
+        }
         let mut entry = self.entry(Event::Intent);
         entry.user = Some(victim.clone());
         entry.reason = Some(why.to_owned());
