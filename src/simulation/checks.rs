@@ -17,14 +17,14 @@ const INTENT_AGE_MAX: Duration = Duration::from_secs(1);
 const HEARD: Duration = Duration::from_millis(100);
 
 /// What a deletion rests on.
-struct Ground<'d> {
+pub(super) struct Ground<'d> {
     machine: &'d Machine,
-    victim: &'d str,
-    live: &'d [String],
+    pub(super) victim: &'d str,
+    pub(super) live: &'d [String],
     intent: &'d Recorded,
     /// When the intent was committed; of a journal in memory, that is not known.
     committed: Option<Instant>,
-    is_by_hand: bool,
+    pub(super) is_by_hand: bool,
 }
 
 impl Witness {
@@ -51,6 +51,8 @@ impl Witness {
                 self.check_protections(&ground);
                 self.check_newcomer(&ground);
                 self.check_need(&ground);
+                self.check_order(&ground);
+                self.check_number(&ground, &journal);
                 self.check_fuse(&ground, &journal);
             }
         }
@@ -128,6 +130,10 @@ impl Witness {
         );
         if self.plan.is_shared {
             let granted = super::granted(&self.registries, machine.name());
+            let read = super::last_read(&self.registries, machine.name());
+            self.require(read >= listed, || {
+                format!("R14: {victim} is deleted although what is known was not read since the list")
+            });
             let is_of_this_turn = granted.is_none_or(|granted| listed.is_some_and(|at| at >= granted));
             self.require(is_of_this_turn, || {
                 format!("R3: {victim} is deleted on a list from before the turn")
@@ -244,6 +250,31 @@ impl Witness {
         });
         self.require(!doomed.contains(victim), || {
             format!("R10: {victim} is deleted twice")
+        });
+    }
+
+    /// One that is far above its limit is a wrong setting.
+    fn check_number(&mut self, ground: &Ground<'_>, journal: &[Recorded]) {
+        let newcomer = ground.intent.entry.newcomer.as_ref();
+        let arrived = newcomer.and_then(|user| self.arrived.get(user.as_str()).copied());
+        if self.plan.hardships.leavers || arrived.is_none() {
+            return;
+        }
+        let is_for_it = |recorded: &&Recorded| {
+            recorded.entry.event == Event::Intent
+                && recorded.entry.newcomer.as_ref() == newcomer
+                && self.committed.get(&recorded.id).copied() >= arrived
+                && !matches!(outcome(journal, recorded), Some("withdrawn" | "refused"))
+        };
+        let (made, most) = (
+            journal.iter().filter(is_for_it).count(),
+            self.terms.max_per_registration,
+        );
+        self.require(made <= most, || {
+            format!(
+                "R4: {} is the deletion number {made} for one registration",
+                ground.victim
+            )
         });
     }
 

@@ -7,12 +7,14 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
+use super::moments::Moment;
 use super::plan::{LIMIT_STATUS, Plan};
 use crate::admission::Terms;
 use crate::clock::machine::Machine;
-use crate::registry::{Entry, EntryId, Recorded, Registry};
+use crate::registry::{Entry, EntryId, Event, Recorded, Registry};
 use crate::simulator::{CallKind, Deed};
 
 /// A deletion that a sidecar sent.
@@ -42,6 +44,8 @@ pub(super) struct Witness {
     pub(super) began: Instant,
     /// What is wrong, the first first.
     pub(super) faults: Vec<String>,
+    /// Told of what somebody may be lurking for.
+    pub(super) moments: UnboundedSender<Moment>,
     pub(super) is_verbose: bool,
     pub(super) trace: DefaultHasher,
     pub(super) steps: usize,
@@ -59,6 +63,8 @@ pub(super) struct Witness {
     /// Since when a machine is to stop.
     pub(super) stopping: BTreeMap<String, Instant>,
     pub(super) attempts: BTreeMap<String, Attempt>,
+    /// By the number of the call: whom it registers.
+    pub(super) callers: BTreeMap<String, String>,
     /// Users for whom SnapTrade said that there is no room.
     pub(super) limit_said: BTreeSet<String>,
     pub(super) registered: BTreeMap<String, Instant>,
@@ -73,6 +79,8 @@ pub(super) struct Witness {
     /// Users whose protection by hand was asked for.
     pub(super) asked_for: BTreeSet<String>,
     pub(super) active: BTreeMap<String, Instant>,
+    /// Users that were ever called for, whatever came of it.
+    pub(super) called: BTreeSet<String>,
     pub(super) secrets: BTreeSet<String>,
     /// Whether SnapTrade would have registered somebody when the users were last listed.
     pub(super) had_room: bool,
@@ -93,12 +101,13 @@ pub(super) struct Counts {
 }
 
 impl Witness {
-    pub(super) fn new(plan: Arc<Plan>, is_verbose: bool) -> Self {
+    pub(super) fn new(plan: Arc<Plan>, moments: UnboundedSender<Moment>, is_verbose: bool) -> Self {
         Self {
             terms: plan.terms(),
             plan,
             began: Instant::now(),
             faults: Vec::new(),
+            moments,
             is_verbose,
             trace: DefaultHasher::new(),
             steps: 0,
@@ -110,6 +119,7 @@ impl Witness {
             departures: BTreeMap::new(),
             stopping: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            callers: BTreeMap::new(),
             limit_said: BTreeSet::new(),
             registered: BTreeMap::new(),
             arrived: BTreeMap::new(),
@@ -119,6 +129,7 @@ impl Witness {
             protected: BTreeMap::new(),
             asked_for: BTreeSet::new(),
             active: BTreeMap::new(),
+            called: BTreeSet::new(),
             secrets: BTreeSet::new(),
             had_room: false,
             may_be_lied_to: false,
@@ -171,6 +182,7 @@ impl Witness {
             number.unwrap_or("of its own")
         ));
         if is_to("GET /snapTrade/listUsers") {
+            let _ = self.moments.send(Moment::Listed(name.clone()));
             self.listed.insert(name, Instant::now());
         } else if is_to("DELETE /snapTrade/deleteUser") && number.is_none() {
             self.deletes(machine, &user, &live());
@@ -182,6 +194,9 @@ impl Witness {
     }
 
     fn registers(&mut self, number: &str) {
+        if let Some(user) = self.callers.get(number).cloned() {
+            let _ = self.moments.send(Moment::Registering(user));
+        }
         let attempt = self.attempts.entry(number.to_owned()).or_default();
         attempt.sent += 1;
         let Attempt {
@@ -284,6 +299,13 @@ impl Witness {
             entry.intent
         ));
         self.committed.insert(id, Instant::now());
+        if entry.event == Event::Intent {
+            let _ = self.moments.send(Moment::Intended(entry.replica.clone()));
+            let has_turn = super::granted(&self.registries, &entry.replica).is_some();
+            self.require(has_turn, || {
+                format!("R8: {} intends a deletion and has not the turn", entry.replica)
+            });
+        }
     }
 
     /// How long ago that was.
