@@ -186,7 +186,8 @@ impl Teller {
                 Some(departure) = self.departures.recv() => self.part(&departure).await,
                 Some(done) = self.wanted.recv() => {
                     self.flush().await;
-                    let _ = done.send(!self.is_failing);
+                    // What failed last may be of nobody any more, so that nothing is left to tell.
+                    let _ = done.send(self.pending.users == 0);
                 }
                 _ = ticks.tick() => self.flush().await,
             }

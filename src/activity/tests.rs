@@ -162,6 +162,26 @@ async fn a_departed_user_leaves_no_calls_to_one_that_comes_by_its_id() {
     assert_eq!(known(&registry, "b").await.unwrap().calls, 1);
 }
 
+#[tokio::test]
+async fn r14_what_was_not_taken_of_a_user_who_is_gone_does_not_keep_from_evicting() {
+    let (mut teller, notes, _registry) = told(&["a"]).await;
+    notes.called(TENANT, "a", Instant::now());
+    teller.gather().await;
+    let down = |_| std::future::ready(Err(RegistryError("it is down".to_owned())));
+    teller.tell(down).await;
+    let departure = Departure {
+        tenant: TENANT.into(),
+        user: UserId::new("a"),
+    };
+    teller.part(&departure).await;
+    let (tally, stop) = (teller.tally(), CancellationToken::new());
+    let until = stop.clone();
+    let running = tokio::spawn(async move { teller.run(until).await });
+    assert!(tally.tell_now().await, "nothing is left to tell");
+    stop.cancel();
+    running.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_tells_every_few_seconds_and_at_the_end() {
     let (mut teller, notes, registry) = told(&["a", "gone"]).await;
