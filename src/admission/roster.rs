@@ -68,6 +68,8 @@ pub struct Roster {
     /// Those whose deletion was sent and did not show within the settle time, and when it was sent. It may still happen, so
     /// that they neither count nor are deleted again.
     doomed: HashMap<UserId, Instant>,
+    /// Those of them that another replica settled, which tells when they go.
+    settled_elsewhere: HashSet<UserId>,
     /// The doomed that are gone by now, until somebody asks.
     gone: Vec<UserId>,
     /// When deletions were made that the fuse may count.
@@ -111,8 +113,11 @@ impl Roster {
         for (id, _) in self.doomed.extract_if(|id, _| !named.contains(id)) {
             self.people.remove(&id);
             self.removed.insert(id.clone(), now);
-            self.gone.push(id);
+            if !self.settled_elsewhere.contains(&id) {
+                self.gone.push(id);
+            }
         }
+        self.settled_elsewhere.retain(|id| self.doomed.contains_key(id));
         let mut entries = self.with_own_changes(entries, &named, now, settle);
         let before = std::mem::take(&mut self.tombstones);
         let tombstones = entries.iter().filter(|id| is_tombstone(id));
@@ -226,6 +231,14 @@ impl Roster {
         self.doomed.insert(id.clone(), since);
         if let Some((_, entries)) = &mut self.listed {
             self.lingering.extend(entries.extract_if(.., |entry| entry == id));
+        }
+    }
+
+    /// Another replica settled the unresolved deletion. Where it gave it up, it may still happen.
+    pub fn settled_elsewhere(&mut self) {
+        if let Some(Unresolved { victim, since }) = self.unresolved.take() {
+            self.doom(&victim, since);
+            self.settled_elsewhere.insert(victim);
         }
     }
 

@@ -138,9 +138,10 @@ impl<'a> Book<'a> {
             .iter()
             .map(|intent| (intent.victim.clone(), intent.id))
             .collect();
-        roster
-            .unresolved
-            .take_if(|unresolved| !self.intents.contains_key(&unresolved.victim));
+        let unresolved = roster.unresolved.as_ref();
+        if unresolved.is_some_and(|unresolved| !self.intents.contains_key(&unresolved.victim)) {
+            roster.settled_elsewhere();
+        }
         if roster.unresolved.is_none()
             && let Some(intent) = open.first()
         {

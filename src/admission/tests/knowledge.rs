@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::admission::known::Known;
-use crate::admission::roster::Unresolved;
 
 const INTENT: Event = Event::IntentRecorded(true);
 
@@ -291,23 +290,6 @@ fn r9_a_deletion_that_may_still_happen_is_not_sent_again_and_its_user_counts_no_
     assert_eq!(bench.run([Event::Woken, listed(&["b", "c"])]), RETRY);
     assert_eq!(bench.admission.take_notes(), [Note::Evicted(id("a"))]);
     assert_eq!(bench.roster.under_way(), 0);
-}
-
-#[test]
-fn r10_another_replicas_deletion_of_a_user_given_up_here_is_not_taken_to_have_happened() {
-    let mut bench = Bench::new();
-    bench.roster.doom(&id("a"), bench.now);
-    bench.after(Duration::from_secs(1));
-    // It had not given the user up, and sent a second deletion.
-    bench.roster.unresolved = Some(Unresolved {
-        victim: id("a"),
-        since: bench.now,
-    });
-    let full = || listed(&["a", "b", "c"]);
-    assert!(matches!(bench.run([Event::Begun, full()]), Step::Pause(_)));
-    assert_eq!(bench.admission.take_notes(), []);
-    assert_eq!(bench.run([Event::Woken, listed(&["b", "c"])]), FORWARD);
-    assert!(bench.admission.take_notes().contains(&Note::Evicted(id("a"))));
 }
 
 #[test]

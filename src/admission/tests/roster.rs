@@ -85,3 +85,41 @@ fn a_tombstone_is_fresh_for_the_settle_time_only() {
         assert_eq!(roster.fresh_tombstones(at, SETTLE), usize::from(at == now));
     }
 }
+
+#[test]
+fn r10_another_replicas_deletion_of_a_user_given_up_here_is_not_taken_to_have_happened() {
+    let mut bench = Bench::new();
+    bench.roster.doom(&id("a"), bench.now);
+    bench.after(Duration::from_secs(1));
+    // It had not given the user up, and sent a second deletion.
+    bench.roster.unresolved = Some(Unresolved {
+        victim: id("a"),
+        since: bench.now,
+    });
+    let full = || listed(&["a", "b", "c"]);
+    assert!(matches!(bench.run([Event::Begun, full()]), Step::Pause(_)));
+    assert_eq!(bench.admission.take_notes(), []);
+    assert_eq!(bench.run([Event::Woken, listed(&["b", "c"])]), FORWARD);
+    assert!(bench.admission.take_notes().contains(&Note::Evicted(id("a"))));
+}
+
+#[test]
+fn r10_a_deletion_that_another_replica_gave_up_is_not_sent_again_and_told_by_it_alone() {
+    let mut bench = Bench::new();
+    bench.run([
+        Event::Begun,
+        listed(&["a", "b", "c"]),
+        Event::IntentRecorded(true),
+    ]);
+    bench.on(Event::Deleted(Deletion::Unclear));
+    bench.roster.settled_elsewhere();
+    bench.next_registration("newer");
+    bench.roster.forget_list();
+    assert_eq!(bench.run([Event::Begun, listed(&["a", "b", "c"])]), FORWARD);
+    bench.on(Event::Replied(Reply::Other));
+    bench.next_registration("newest");
+    bench.roster.forget_list();
+    assert_eq!(bench.run([Event::Begun, listed(&["b", "c"])]), FORWARD);
+    assert_eq!(bench.admission.take_notes(), []);
+    assert_eq!(bench.roster.under_way(), 0);
+}
