@@ -201,6 +201,7 @@ impl Witness {
         });
         let since = self.registered.get(&newcomer).map(Instant::elapsed);
         let is_there = live.contains(&newcomer) && since.is_none_or(|since| since > Duration::from_secs(8));
+        let is_there = is_there && !self.departed.contains(&newcomer);
         let is_listed = is_there && !self.doomed(live).contains(&newcomer) && !self.may_be_lied_to;
         self.require(!is_listed, || {
             format!("R4: {victim} is deleted for {newcomer}, who is there already")
@@ -228,7 +229,11 @@ impl Witness {
             .map_or("", |user| user.as_str());
         let was_refused = self.limit_said.contains(newcomer);
         // What a list showed before the error, and no more after it.
-        let is_plain = !(hardships.network || hardships.database || hardships.vendor || hardships.stops);
+        let lost = self
+            .lost
+            .is_some_and(|at| at.elapsed() < self.terms.settle_timeout);
+        let is_plain =
+            !(lost || hardships.network || hardships.database || hardships.vendor || hardships.stops);
         let is_for_nothing = was_refused && self.had_room && is_plain && self.terms.mode == Mode::Enforce;
         self.require(!is_for_nothing, || {
             format!("R4: {victim} is deleted although there was room again when the users were listed")

@@ -164,6 +164,16 @@ impl World {
             self.tell(&format!("{user} was registered elsewhere"));
         } else if let Some(user) = self.any_user() {
             self.vendor.remove_user(&user);
+            let mut witness = self.witness();
+            let settle = witness.terms.settle_timeout;
+            let is_new = witness
+                .registered
+                .get(&user)
+                .is_some_and(|at| at.elapsed() < settle);
+            if is_new {
+                witness.lost = Some(Instant::now());
+            }
+            drop(witness);
             self.tell(&format!("{user} was deleted elsewhere"));
         }
     }

@@ -58,8 +58,9 @@ pub(super) struct Witness {
     pub(super) sent: Vec<Sent>,
     /// When each machine last asked who is there.
     pub(super) listed: BTreeMap<String, Instant>,
-    /// When a machine last sent a deletion for the application.
+    /// When the application last had a machine delete somebody, and whom it deleted.
     pub(super) departures: BTreeMap<String, Instant>,
+    pub(super) departed: BTreeSet<String>,
     /// Since when a machine is to stop.
     pub(super) stopping: BTreeMap<String, Instant>,
     pub(super) attempts: BTreeMap<String, Attempt>,
@@ -84,6 +85,8 @@ pub(super) struct Witness {
     pub(super) secrets: BTreeSet<String>,
     /// Whether SnapTrade would have registered somebody when the users were last listed.
     pub(super) had_room: bool,
+    /// When somebody was deleted elsewhere whom a sidecar had just registered. It counts, as long as lists may lag.
+    pub(super) lost: Option<Instant>,
     /// SnapTrade said that nobody is there, and it may not have been so.
     pub(super) may_be_lied_to: bool,
     pub(super) deletions: usize,
@@ -117,6 +120,7 @@ impl Witness {
             sent: Vec::new(),
             listed: BTreeMap::new(),
             departures: BTreeMap::new(),
+            departed: BTreeSet::new(),
             stopping: BTreeMap::new(),
             attempts: BTreeMap::new(),
             callers: BTreeMap::new(),
@@ -132,6 +136,7 @@ impl Witness {
             called: BTreeSet::new(),
             secrets: BTreeSet::new(),
             had_room: false,
+            lost: None,
             may_be_lied_to: false,
             deletions: 0,
             most_live: 0,
@@ -186,8 +191,6 @@ impl Witness {
             self.listed.insert(name, Instant::now());
         } else if is_to("DELETE /snapTrade/deleteUser") && number.is_none() {
             self.deletes(machine, &user, &live());
-        } else if is_to("DELETE /snapTrade/deleteUser") {
-            self.departures.insert(name, Instant::now());
         } else if is_to("POST /snapTrade/registerUser") {
             self.registers(number.unwrap_or_default());
         }
@@ -262,6 +265,8 @@ impl Witness {
         match status {
             200 => {
                 self.over(user);
+                self.had_room = false;
+                self.departed.remove(user);
                 self.registered.insert(user.to_owned(), Instant::now());
                 self.active.remove(user);
             }

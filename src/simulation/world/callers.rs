@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::super::caller::Call;
+use super::super::caller::{Answer, Call};
 use super::super::sidecar::Sidecar;
 use super::World;
 
@@ -60,8 +60,7 @@ impl World {
         sleep(self.dice(|dice| dice.millis(30_000))).await;
         let mut is_deleted = false;
         if self.plan.hardships.departures && self.dice(|dice| dice.percent(60)) {
-            let call = Call::delete(self.number(), user);
-            let answer = self.call(&call, sidecar, &format!("deletes {user}")).await;
+            let answer = self.delete(user, sidecar).await;
             is_deleted = answer.is_some_and(|answer| answer.status == 200);
             sleep(self.dice(|dice| dice.millis(10_000))).await;
         }
@@ -122,8 +121,16 @@ impl World {
     }
 
     pub(in crate::simulation) async fn depart(&self, sidecar: &Sidecar) {
-        let Some(user) = self.any_user() else { return };
-        let call = Call::delete(self.number(), &user);
-        self.call(&call, sidecar, &format!("deletes {user}")).await;
+        if let Some(user) = self.any_user() {
+            self.delete(&user, sidecar).await;
+        }
+    }
+
+    async fn delete(&self, user: &str, sidecar: &Sidecar) -> Option<Answer> {
+        let call = Call::delete(self.number(), user);
+        let name = sidecar.machine.name().to_owned();
+        self.witness().departures.insert(name, Instant::now());
+        self.witness().departed.insert(user.to_owned());
+        self.call(&call, sidecar, &format!("deletes {user}")).await
     }
 }
