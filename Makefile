@@ -26,3 +26,8 @@ soak:
 .PHONY: mutants
 mutants:
 	@tests/mutants
+
+# Switches off the rules one by one (tests/mutations.toml), and tells which seed of the simulation notices.
+.PHONY: mutations
+mutations:
+	@tests/mutations.py

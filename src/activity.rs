@@ -221,7 +221,8 @@ impl Teller {
                 Some(change) = self.changes.recv() => self.note_change(change).await,
                 Some(done) = self.wanted.recv() => {
                     self.flush().await;
-                    let _ = done.send(!self.is_failing);
+                    // What failed last may be of nobody any more, so that nothing is left to tell.
+                    let _ = done.send(self.pending.users == 0);
                 }
                 _ = ticks.tick() => self.flush().await,
             }

@@ -198,6 +198,28 @@ async fn r5_whom_snaptrade_registered_past_the_guard_has_an_age_before_anybody_d
     }
 }
 
+#[tokio::test]
+async fn r14_what_was_not_taken_of_a_user_who_is_gone_does_not_keep_from_evicting() {
+    let (mut teller, notes, _registry) = told(&["a"]).await;
+    notes.called(TENANT, "a", Instant::now());
+    teller.gather().await;
+    let down = |_| std::future::ready(Err(RegistryError("it is down".to_owned())));
+    teller.tell(down).await;
+    let departure = Change {
+        tenant: TENANT.into(),
+        user: UserId::new("a"),
+        at: Millis(1),
+        kind: ChangeKind::Departed,
+    };
+    teller.note_change(departure).await;
+    let (tally, stop) = (teller.tally(), CancellationToken::new());
+    let until = stop.clone();
+    let running = tokio::spawn(async move { teller.run(until).await });
+    assert!(tally.tell_now(Duration::ZERO).await, "nothing is left to tell");
+    stop.cancel();
+    running.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_tells_every_few_seconds_and_at_the_end() {
     let (mut teller, notes, registry) = told(&["a", "gone"]).await;

@@ -108,6 +108,7 @@ impl Turn<'_> {
         self.roster.unresolved = Some(Unresolved {
             victim: victim.clone(),
             since: self.now,
+            intended: self.now,
             is_sent: true,
         });
         self.admission.state = State::Deleting(victim.clone());

@@ -23,8 +23,10 @@ const DOOMED_SETTLE_TIMES: u32 = 5;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
     pub victim: UserId,
-    /// When it was sent, or found to be open.
+    /// When it was sent, or found to be open: from then on it is waited for.
     pub since: Instant,
+    /// When it was intended, as far as the clocks agree.
+    pub intended: Instant,
     /// This process sent it. What another one, or this one before a restart, left open may never have been.
     pub is_sent: bool,
 }
@@ -73,6 +75,8 @@ pub struct Roster {
     /// Those whose deletion was sent and did not show within the settle time, and when it was sent. It may still happen, so
     /// that they neither count nor are deleted again.
     doomed: HashMap<UserId, Departure>,
+    /// Those of them that another replica settled, which tells when they go.
+    settled_elsewhere: HashSet<UserId>,
     /// The doomed that are gone by now, until somebody asks.
     gone: Vec<UserId>,
     /// When deletions were made that the fuse may count.
@@ -121,8 +125,11 @@ impl Roster {
             .collect();
         for id in gone {
             self.depart(&id, now);
-            self.gone.push(id);
+            if !self.settled_elsewhere.contains(&id) {
+                self.gone.push(id);
+            }
         }
+        self.settled_elsewhere.retain(|id| self.doomed.contains_key(id));
         let mut entries = self.with_own_changes(entries, &named, now, settle);
         let before = std::mem::take(&mut self.tombstones);
         let tombstones = entries.iter().filter(|id| is_tombstone(id));
@@ -230,12 +237,20 @@ impl Roster {
         }
     }
 
-    /// The deletion that was sent at `since` did not show in time.
-    pub fn doom(&mut self, id: &UserId, since: Instant) {
-        let departure = self.departure(id, since);
+    /// The deletion that was intended at `intended` did not show in time.
+    pub fn doom(&mut self, id: &UserId, intended: Instant) {
+        let departure = self.departure(id, intended);
         self.doomed.insert(id.clone(), departure);
         if let Some((_, entries)) = &mut self.listed {
             self.lingering.extend(entries.extract_if(.., |entry| entry == id));
+        }
+    }
+
+    /// Another replica settled the unresolved deletion. Where it gave it up, it may still happen.
+    pub fn settled_elsewhere(&mut self) {
+        if let Some(Unresolved { victim, intended, .. }) = self.unresolved.take() {
+            self.doom(&victim, intended);
+            self.settled_elsewhere.insert(victim);
         }
     }
 

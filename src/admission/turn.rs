@@ -141,6 +141,7 @@ impl Turn<'_> {
         let Unresolved {
             victim,
             since,
+            intended,
             is_sent,
         } = self.roster.unresolved.clone()?;
         let own = self.admission.deletion_sent && !self.admission.evicted.contains(&victim);
@@ -162,7 +163,7 @@ impl Turn<'_> {
             return Some(self.pause_or(Reason::DeletionUnsettled));
         }
         self.roster.unresolved = None;
-        self.roster.doom(&victim, since);
+        self.roster.doom(&victim, intended);
         let note = if is_sent {
             Note::EvictionUnsettled
         } else {

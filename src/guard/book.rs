@@ -1,5 +1,7 @@
 //! What an admission reads in the registry and leaves there, under the tenant's turn.
 
+mod intend;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -9,12 +11,9 @@ use crate::admission::known::Source;
 use crate::admission::roster::{Roster, Unresolved};
 use crate::admission::{Note, Reason};
 use crate::clock;
-use crate::registry::{Entry, EntryId, Event, Hold, Intended, OpenIntent, RegistryError, Version};
+use crate::registry::{Entry, EntryId, Event, Hold, OpenIntent, RegistryError, Version};
 use crate::types::{Millis, UserId};
-
-/// A deletion leaves within this time after its intent was recorded, or not at all: until then, whoever takes the turn
-/// next waits before it looks.
-const INTENT_AGE_MAX: Duration = Duration::from_secs(1);
+pub(super) use intend::Intention;
 
 /// For how long a process keeps the turn while further registrations wait in its queue, before other replicas have theirs.
 const HOLD_MAX: Duration = Duration::from_secs(5);
@@ -41,16 +40,6 @@ impl Held {
         self.turn
             .take_if(|(_, since)| !others_wait || clock::since(*since) > HOLD_MAX);
     }
-}
-
-/// What became of an intent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Intention {
-    Recorded,
-    /// Whether it was recorded is not certain, or it took too long: nobody is deleted.
-    Uncertain,
-    /// Somebody just decided otherwise, by hand.
-    Barred,
 }
 
 /// The registry, as one admission uses it.
@@ -138,10 +127,7 @@ impl<'a> Book<'a> {
             self.unregistered.remove(0);
         }
         let changes = registry.changes(tenant, known).await?;
-        while let Some(entry) = self.unwritten.first() {
-            registry.record(entry.clone()).await?;
-            self.unwritten.remove(0);
-        }
+        self.write_owed().await?;
         let window = self.guard.terms().fuse.window;
         let deletions = registry.deletions(tenant, now().minus(window)).await?;
         let open = registry.open_intents(tenant).await?;
@@ -173,15 +159,18 @@ impl<'a> Book<'a> {
             .iter()
             .map(|intent| (intent.victim.clone(), intent.id))
             .collect();
-        roster
-            .unresolved
-            .take_if(|unresolved| !self.intents.contains_key(&unresolved.victim));
+        let unresolved = roster.unresolved.as_ref();
+        if unresolved.is_some_and(|unresolved| !self.intents.contains_key(&unresolved.victim)) {
+            roster.settled_elsewhere();
+        }
         if roster.unresolved.is_none()
             && let Some(intent) = open.first()
         {
+            let (seen, age) = (clock::now(), now().since(intent.at));
             roster.unresolved = Some(Unresolved {
                 victim: intent.victim.clone(),
-                since: clock::now(),
+                since: seen,
+                intended: seen.checked_sub(age).unwrap_or(seen),
                 is_sent: false,
             });
         }
@@ -203,6 +192,15 @@ impl<'a> Book<'a> {
         self.guard.note_failure(written);
     }
 
+    /// Records the outcomes that the registry did not take before.
+    async fn write_owed(&mut self) -> Result<(), RegistryError> {
+        while let Some(entry) = self.unwritten.first() {
+            self.guard.means.registry.record(entry.clone()).await?;
+            self.unwritten.remove(0);
+        }
+        Ok(())
+    }
+
     /// From here on nobody is deleted.
     fn unreadable(&mut self, error: &RegistryError, roster: &mut Roster) {
         self.hold = None;
@@ -214,70 +212,6 @@ impl<'a> Book<'a> {
     /// Whether what is known could be read, and the turn is ours.
     pub(super) fn is_open(&self) -> bool {
         self.hold.is_some()
-    }
-
-    /// Records that `victim` is about to be deleted (R7).
-    pub(super) async fn intend(&mut self, victim: &UserId, why: &str, roster: &Roster) -> Intention {
-        let mut entry = self.entry(Event::Intent);
-        entry.user = Some(victim.clone());
-        entry.reason = Some(why.to_owned());
-        entry.users = roster
-            .list()
-            .and_then(|_| u32::try_from(roster.bare().count()).ok());
-        let Some(hold) = self.hold.as_deref_mut() else {
-            return Intention::Uncertain;
-        };
-        // From before it is written, whenever the answer comes.
-        self.intended = Some(clock::now());
-        let error = match within(self.guard.means.registry.intend(hold, entry.clone())).await {
-            Ok(Intended::Recorded(id)) => {
-                self.intents.insert(victim.clone(), id);
-                if self.is_timely() {
-                    return Intention::Recorded;
-                }
-                self.withdraw(victim).await;
-                return Intention::Uncertain;
-            }
-            Ok(Intended::Barred) => {
-                let (tenant, victim) = (self.guard.tenant(), victim.as_str());
-                tracing::info!(
-                    tenant,
-                    victim,
-                    "not evicted: the user was just protected, or the tenant paused, by hand"
-                );
-                return Intention::Barred;
-            }
-            Err(error) => error,
-        };
-        // The turn may be somebody else's by now.
-        self.hold = None;
-        self.unsent.push(entry);
-        let (tenant, victim) = (self.guard.tenant(), victim.as_str());
-        tracing::error!(
-            tenant,
-            victim,
-            %error,
-            "the intent could not be recorded, so that nobody is deleted"
-        );
-        Intention::Uncertain
-    }
-
-    /// Records that the deletion which was intended is not sent after all.
-    pub(super) async fn withdraw(&mut self, victim: &UserId) {
-        let withdrawn = Note::EvictionWithdrawn(victim.clone());
-        self.note(std::slice::from_ref(&withdrawn)).await;
-        let newcomer = self.newcomer.as_ref().map_or("", UserId::as_str);
-        self.guard.tell(&withdrawn, newcomer);
-    }
-
-    /// When the deletion that was intended last has to have left.
-    pub(super) fn leave_by(&self) -> Instant {
-        self.intended.map_or_else(clock::now, |at| at + INTENT_AGE_MAX)
-    }
-
-    /// Whether the deletion may still be sent that was intended last: the program may have been stopped in between.
-    pub(super) fn is_timely(&self) -> bool {
-        self.intended.is_some_and(|at| clock::since(at) < INTENT_AGE_MAX)
     }
 
     /// Records what happened.

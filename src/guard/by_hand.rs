@@ -262,6 +262,7 @@ impl Guard {
             roster.unresolved = Some(Unresolved {
                 victim: user.clone(),
                 since,
+                intended: since,
                 is_sent: true,
             });
             self.note_by_hand("evict", Some(user)).await;

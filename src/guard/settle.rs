@@ -50,6 +50,7 @@ impl Guard {
         let Unresolved {
             victim,
             since,
+            intended,
             is_sent,
         } = roster.unresolved.clone()?;
         let mut pause = PAUSE_MIN;
@@ -65,7 +66,7 @@ impl Guard {
                 if !has_looked {
                     return None;
                 }
-                roster.doom(&victim, since);
+                roster.doom(&victim, intended);
                 let note = if is_sent {
                     Note::EvictionUnsettled
                 } else {

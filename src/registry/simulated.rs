@@ -196,11 +196,22 @@ impl Sessions {
 pub struct Simulated {
     server: Server,
     link: Link,
+    read: Arc<Lock<Option<Instant>>>,
 }
 
 impl Simulated {
     pub(crate) fn new(server: Server, link: Link) -> Self {
-        Self { server, link }
+        Self {
+            server,
+            link,
+            read: Arc::default(),
+        }
+    }
+
+    /// When the machine was last told of the deletions that were made, which is the last thing that is read before somebody is
+    /// chosen.
+    pub(crate) fn last_read(&self) -> Option<Instant> {
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn server(&self) -> &Server {
@@ -339,8 +350,11 @@ impl Simulated {
 
     pub(super) async fn deletions(&self, tenant: &str, since: Millis) -> Result<Vec<Millis>> {
         let tenant = tenant.to_owned();
-        self.remembers(move |memory| memory.deletions(&tenant, since))
-            .await
+        let deletions = self
+            .remembers(move |memory| memory.deletions(&tenant, since))
+            .await?;
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Ok(deletions)
     }
 
     pub(super) async fn journal(

@@ -116,6 +116,7 @@ fn r7_a_victim_that_is_registered_anew_had_gone() {
     bench.roster.unresolved = Some(Unresolved {
         victim: id("new"),
         since: bench.now,
+        intended: bench.now,
         is_sent: true,
     });
     bench.terms.mode = Mode::OnLimitError;
@@ -133,6 +134,7 @@ fn r10_another_replicas_deletion_of_a_user_given_up_here_is_not_taken_to_have_ha
     bench.roster.unresolved = Some(Unresolved {
         victim: id("a"),
         since: bench.now,
+        intended: bench.now,
         is_sent: true,
     });
     let full = || listed(&["a", "b", "c"]);
@@ -140,4 +142,25 @@ fn r10_another_replicas_deletion_of_a_user_given_up_here_is_not_taken_to_have_ha
     assert_eq!(bench.admission.take_notes(), []);
     assert_eq!(bench.run([Event::Woken, listed(&["b", "c"])]), FORWARD);
     assert!(bench.admission.take_notes().contains(&Note::Evicted(id("a"))));
+}
+
+#[test]
+fn r10_a_deletion_that_another_replica_gave_up_is_not_sent_again_and_told_by_it_alone() {
+    let mut bench = Bench::new();
+    bench.run([
+        Event::Begun,
+        listed(&["a", "b", "c"]),
+        Event::IntentRecorded(true),
+    ]);
+    bench.on(Event::Deleted(Deletion::Unclear));
+    bench.roster.settled_elsewhere();
+    bench.next_registration("newer");
+    bench.roster.forget_list();
+    assert_eq!(bench.run([Event::Begun, listed(&["a", "b", "c"])]), FORWARD);
+    bench.on(Event::Replied(Reply::Other));
+    bench.next_registration("newest");
+    bench.roster.forget_list();
+    assert_eq!(bench.run([Event::Begun, listed(&["b", "c"])]), FORWARD);
+    assert_eq!(bench.admission.take_notes(), []);
+    assert_eq!(bench.roster.under_way(), 0);
 }

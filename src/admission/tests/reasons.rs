@@ -176,6 +176,7 @@ fn a_list_that_fails_is_not_awaited_for_the_deletion_of_another() {
     bench.roster.unresolved = Some(Unresolved {
         victim: id("a"),
         since: bench.now,
+        intended: bench.now,
         is_sent: true,
     });
     assert_eq!(bench.run([Event::Begun, Event::Listed(None)]), FORWARD);

@@ -128,6 +128,7 @@ fn r10_deletions_under_way_are_the_one_that_is_awaited_and_those_that_did_not_sh
     roster.unresolved = Some(Unresolved {
         victim: id("a"),
         since: now,
+        intended: now,
         is_sent: true,
     });
     assert_eq!(roster.under_way(), 1);
