@@ -210,6 +210,11 @@ impl Turn<'_> {
         if let Some(limit) = &mut self.admission.limit {
             limit.was_freed |= was_freed;
         }
+        // To evict one of several for whom there is no room, and to retry then, would be in vain.
+        let over = (self.roster.bare().count() + 1).saturating_sub(self.terms.max_users);
+        if limit.evicted && over > 0 && self.terms.mode == Mode::Enforce {
+            return self.evict(over);
+        }
         if limit.evicted || vanished || fewer || was_freed {
             return self.retry();
         }
@@ -219,13 +224,11 @@ impl Turn<'_> {
         if let Some(step) = self.await_freed_slot() {
             return step;
         }
-        let over = match self.terms.mode {
+        let needed = match self.terms.mode {
             Mode::OnLimitError => 1,
-            _ => (self.roster.bare().count() + 1)
-                .saturating_sub(self.terms.max_users)
-                .max(1),
+            _ => over.max(1),
         };
-        self.evict(over)
+        self.evict(needed)
     }
 
     /// Somebody went and nobody came since, and no list tells that there is no room: SnapTrade has not counted it yet. To evict

@@ -164,4 +164,12 @@ mod tests {
         assert!(replays.take(&UserId::new("1"), |_| false).is_none());
         assert!(take("1").is_none());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn r12_a_reply_goes_with_the_user_that_it_tells_of() {
+        let (replays, user) = (replays(), UserId::new("new"));
+        replays.keep(&user, reply(200));
+        replays.forget(&user);
+        assert!(replays.take(&user, |_| true).is_none());
+    }
 }

@@ -164,3 +164,27 @@ fn r10_a_deletion_that_another_replica_gave_up_is_not_sent_again_and_told_by_it_
     assert_eq!(bench.admission.take_notes(), []);
     assert_eq!(bench.roster.under_way(), 0);
 }
+
+#[test]
+fn r4_after_a_limit_error_as_many_go_as_are_too_many_or_nobody() {
+    let mut bench = Bench::new();
+    bench.run([
+        Event::Begun,
+        Event::Listed(None),
+        Event::Replied(Reply::LimitReached),
+    ]);
+    assert_eq!(bench.on(listed(&["a", "b", "c", "d"])), intent("a"));
+    bench.run([INTENT, Event::Deleted(Deletion::Accepted)]);
+    assert_eq!(bench.on(listed(&["b", "c", "d"])), intent("b"));
+    bench.run([INTENT, Event::Deleted(Deletion::Accepted)]);
+    assert_eq!(bench.on(listed(&["c", "d"])), RETRY);
+
+    let mut bench = Bench::new();
+    bench.run([
+        Event::Begun,
+        Event::Listed(None),
+        Event::Replied(Reply::LimitReached),
+    ]);
+    assert_eq!(bench.on(listed(&["a", "b", "c", "d", "e", "f"])), ANSWERED);
+    assert_eq!(bench.admission.reason(), Some(Reason::TooManyOver));
+}
