@@ -16,7 +16,18 @@ bench-quick:
 fuzz:
 	@fuzz/run
 
+# Two sidecars under mixed traffic and troubles for SOAK_SECONDS (1200 unless set), as SOAK_SEED deals them (by the clock unless
+# set); the report is in target/soak/report.md.
+.PHONY: soak
+soak:
+	@SOAK_SECONDS=$${SOAK_SECONDS:-1200} SOAK_SEED=$${SOAK_SEED:-$$(date +%s)} tests/run soak
+
 # Changes the code that decides, one place at a time, and tells which changes no test notices.
 .PHONY: mutants
 mutants:
 	@tests/mutants
+
+# Switches off the rules one by one (tests/mutations.toml), and tells which seed of the simulation notices.
+.PHONY: mutations
+mutations:
+	@tests/mutations.py

@@ -7,7 +7,7 @@
 //! - [`Tally`]: what the workers note in.
 //! - [`Teller`]: the task.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::known::Source;
 use crate::clock;
 use crate::registry::{Activity, Registry, RegistryError};
 use crate::telemetry::metrics::Metrics;
@@ -28,8 +29,9 @@ const USERS_MAX: usize = 100_000;
 const ID_BYTES_MAX: usize = 16 << 20;
 /// Users that the registry is told of in one call.
 const BATCH_MAX: usize = 1_000;
-/// Deletions by the application that wait to be told. Those beyond are not: the next list of users tells of them.
-const DEPARTURES_MAX: usize = 1_024;
+/// Deletions by the application, and unmanaged registrations, that wait to be told. Those beyond are not: the next list of
+/// users tells of them.
+const CHANGES_MAX: usize = 1_024;
 
 /// A user's calls since they were last gathered.
 #[derive(Clone, Copy, Debug)]
@@ -97,17 +99,28 @@ impl Notes {
     }
 }
 
+/// What became of a user past the admissions.
 #[derive(Debug)]
-struct Departure {
+struct Change {
     tenant: Arc<str>,
     user: UserId,
+    at: Millis,
+    kind: ChangeKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ChangeKind {
+    Registered,
+    Departed,
 }
 
 /// Where the workers note, all of them.
 #[derive(Debug)]
 pub struct Tally {
     workers: Mutex<Vec<Notes>>,
-    departures: mpsc::Sender<Departure>,
+    changes: mpsc::Sender<Change>,
+    /// When last there was no room for a user's calls, which nobody will ever know of.
+    dropped: Mutex<Option<Instant>>,
     wanted: mpsc::Sender<oneshot::Sender<bool>>,
 }
 
@@ -121,14 +134,32 @@ impl Tally {
 
     /// The application deleted this user itself, and `SnapTrade` accepted it.
     pub fn departed(&self, tenant: &str, user: UserId) {
-        let tenant = tenant.into();
-        let _ = self.departures.try_send(Departure { tenant, user });
+        self.changed(tenant, user, ChangeKind::Departed);
     }
 
-    /// Has the registry told of all calls up to now, for a decision that rests on them (R5). Whether it was.
-    pub async fn tell_now(&self) -> bool {
+    /// A registration of this user went by unmanaged, and `SnapTrade` accepted it. Not told, the youngest would be one of
+    /// unknown age, and go first.
+    pub fn registered(&self, tenant: &str, user: UserId) {
+        self.changed(tenant, user, ChangeKind::Registered);
+    }
+
+    fn changed(&self, tenant: &str, user: UserId, kind: ChangeKind) {
+        let (tenant, at) = (tenant.into(), Millis::from(clock::wall()));
+        let _ = self.changes.try_send(Change {
+            tenant,
+            user,
+            at,
+            kind,
+        });
+    }
+
+    /// Has the registry told of all calls up to now, for a decision that rests on those of the last `active_within` (R5).
+    /// Whether it was, and none of them had to be dropped.
+    pub async fn tell_now(&self, active_within: Duration) -> bool {
         let (done, told) = oneshot::channel();
-        self.wanted.send(done).await.is_ok() && told.await.unwrap_or(false)
+        let is_told = self.wanted.send(done).await.is_ok() && told.await.unwrap_or(false);
+        let dropped = *self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        is_told && dropped.is_none_or(|at| clock::since(at) > active_within.max(INTERVAL))
     }
 
     fn workers(&self) -> MutexGuard<'_, Vec<Notes>> {
@@ -140,7 +171,9 @@ impl Tally {
 #[derive(Debug)]
 pub struct Teller {
     tally: Arc<Tally>,
-    departures: mpsc::Receiver<Departure>,
+    changes: mpsc::Receiver<Change>,
+    /// Registrations that the registry did not take yet.
+    untold: VecDeque<Change>,
     wanted: mpsc::Receiver<oneshot::Sender<bool>>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
@@ -152,16 +185,18 @@ pub struct Teller {
 
 impl Teller {
     pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
-        let (sender, departures) = mpsc::channel(DEPARTURES_MAX);
+        let (sender, changes) = mpsc::channel(CHANGES_MAX);
         let (want, wanted) = mpsc::channel(1);
         let tally = Tally {
             workers: Mutex::default(),
-            departures: sender,
+            changes: sender,
+            dropped: Mutex::default(),
             wanted: want,
         };
         Self {
             tally: Arc::new(tally),
-            departures,
+            changes,
+            untold: VecDeque::new(),
             wanted,
             registry,
             metrics,
@@ -183,21 +218,29 @@ impl Teller {
             tokio::select! {
                 () = stop.cancelled() => break,
                 // At once: told late, it might make a user be forgotten that was registered again meanwhile.
-                Some(departure) = self.departures.recv() => self.part(&departure).await,
+                Some(change) = self.changes.recv() => self.note_change(change).await,
                 Some(done) = self.wanted.recv() => {
                     self.flush().await;
-                    let _ = done.send(!self.is_failing);
+                    // What failed last may be of nobody any more, so that nothing is left to tell.
+                    let _ = done.send(self.pending.users == 0);
                 }
                 _ = ticks.tick() => self.flush().await,
             }
         }
-        while let Ok(departure) = self.departures.try_recv() {
-            self.part(&departure).await;
+        while let Ok(change) = self.changes.try_recv() {
+            self.note_change(change).await;
         }
         self.flush().await;
     }
 
     async fn flush(&mut self) {
+        // Whoever decides next has to know of them.
+        while let Ok(change) = self.changes.try_recv() {
+            self.note_change(change).await;
+        }
+        for change in std::mem::take(&mut self.untold) {
+            self.note_change(change).await;
+        }
         self.gather().await;
         let registry = Arc::clone(&self.registry);
         let take = |batch: Vec<Activity>| {
@@ -222,11 +265,16 @@ impl Teller {
         }
         let dropped = std::mem::take(&mut self.pending.dropped);
         self.metrics.activity_dropped(dropped);
+        if dropped > 0 {
+            let mut at = self.tally.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+            *at = Some(clock::now());
+        }
         if dropped > 0 && !std::mem::replace(&mut self.has_told_of_dropped, true) {
             tracing::warn!(
                 calls = dropped,
-                "more users are active than are noted at a time; some look less active than they are. The metric \
-                 activity_dropped_total counts their calls. Said once"
+                "more users are active than are noted at a time; some look less active than they are, so that nobody is evicted \
+                 for as long as that may matter (eviction.active_within). The metric activity_dropped_total counts their \
+                 calls. Said once"
             );
         }
     }
@@ -263,15 +311,33 @@ impl Teller {
         self.is_failing = error.is_some();
     }
 
+    async fn note_change(&mut self, change: Change) {
+        match change.kind {
+            ChangeKind::Registered => self.arrive(change).await,
+            ChangeKind::Departed => self.part(&change).await,
+        }
+    }
+
+    /// Told late, it changes nothing of what came after it.
+    async fn arrive(&mut self, change: Change) {
+        let Change { tenant, user, at, .. } = &change;
+        let told = self.registry.registered(tenant, user, *at, Source::Own).await;
+        if let Err(error) = told {
+            tracing::warn!(client_id = %tenant, %user, %error, "cannot record that a user was registered; tried again");
+            if self.untold.len() < CHANGES_MAX {
+                self.untold.push_back(change);
+            }
+        }
+    }
+
     /// Its calls go with it, or one that is registered by the same id would inherit them.
-    async fn part(&mut self, departure: &Departure) {
-        let Departure { tenant, user } = departure;
+    async fn part(&mut self, change: &Change) {
+        let Change { tenant, user, at, .. } = change;
         for worker in &*self.tally.workers() {
             worker.noted().forget(tenant, user);
         }
         self.pending.forget(tenant, user);
-        let gone = self.registry.gone(tenant, std::slice::from_ref(user)).await;
-        // Not tried again: late, it could hit one that was registered anew.
+        let gone = self.registry.gone(tenant, std::slice::from_ref(user), *at).await;
         if let Err(error) = gone {
             tracing::warn!(
                 client_id = %tenant,

@@ -6,6 +6,8 @@ use std::path::Path;
 
 #[path = "tidy/documents.rs"]
 mod documents;
+#[path = "tidy/mutations.rs"]
+mod mutations;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]

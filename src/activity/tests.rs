@@ -143,23 +143,81 @@ async fn what_was_dropped_is_in_the_metrics() {
     assert_eq!((teller.pending.users, notes.noted().users), (0, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn r5_no_decision_rests_on_calls_that_were_dropped() {
+    let (mut teller, notes, _registry) = told(&[]).await;
+    for number in 0..=USERS_MAX {
+        notes.called(TENANT, &number.to_string(), clock::now());
+    }
+    let (tally, stop) = (teller.tally(), CancellationToken::new());
+    let until = stop.clone();
+    let running = tokio::spawn(async move { teller.run(until).await });
+    let hour = Duration::from_hours(1);
+    assert!(!tally.tell_now(hour).await);
+    assert!(!tally.tell_now(Duration::ZERO).await, "they would be the latest");
+    tokio::time::advance(hour / 2).await;
+    assert!(!tally.tell_now(hour).await);
+    tokio::time::advance(hour).await;
+    assert!(tally.tell_now(hour).await);
+    stop.cancel();
+    running.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_departed_user_leaves_no_calls_to_one_that_comes_by_its_id() {
     let (mut teller, notes, registry) = told(&["a", "b"]).await;
     teller.pending.note(TENANT, "a", calls(2));
     notes.called(TENANT, "a", Instant::now());
     notes.called(TENANT, "b", Instant::now());
-    let departure = Departure {
+    let departure = Change {
         tenant: TENANT.into(),
         user: UserId::new("a"),
+        at: Millis(1),
+        kind: ChangeKind::Departed,
     };
-    teller.part(&departure).await;
+    teller.note_change(departure).await;
     assert_eq!(known(&registry, "a").await, None);
     let (a, at) = (UserId::new("a"), Millis(2));
     registry.registered(TENANT, &a, at, Source::Own).await.unwrap();
     teller.flush().await;
     assert_eq!(known(&registry, "a").await.unwrap().calls, 0);
     assert_eq!(known(&registry, "b").await.unwrap().calls, 1);
+}
+
+#[tokio::test]
+async fn r5_whom_snaptrade_registered_past_the_guard_has_an_age_before_anybody_decides() {
+    let (mut teller, _, registry) = told(&["a"]).await;
+    let tally = teller.tally();
+    tally.registered(TENANT, UserId::new("new"));
+    tally.departed(TENANT, UserId::new("a"));
+    tally.registered(TENANT, UserId::new("a"));
+    teller.flush().await;
+    for user in ["a", "new"] {
+        let (_, source) = known(&registry, user).await.unwrap().registered.unwrap();
+        assert_eq!(source, Source::Own);
+    }
+}
+
+#[tokio::test]
+async fn r14_what_was_not_taken_of_a_user_who_is_gone_does_not_keep_from_evicting() {
+    let (mut teller, notes, _registry) = told(&["a"]).await;
+    notes.called(TENANT, "a", Instant::now());
+    teller.gather().await;
+    let down = |_| std::future::ready(Err(RegistryError("it is down".to_owned())));
+    teller.tell(down).await;
+    let departure = Change {
+        tenant: TENANT.into(),
+        user: UserId::new("a"),
+        at: Millis(1),
+        kind: ChangeKind::Departed,
+    };
+    teller.note_change(departure).await;
+    let (tally, stop) = (teller.tally(), CancellationToken::new());
+    let until = stop.clone();
+    let running = tokio::spawn(async move { teller.run(until).await });
+    assert!(tally.tell_now(Duration::ZERO).await, "nothing is left to tell");
+    stop.cancel();
+    running.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +265,7 @@ async fn it_tells_on_after_a_panic() {
     notes.called(TENANT, "a", Instant::now());
     fail.send(()).unwrap();
     // Who asked just then is told that it did not work; the next is answered by the one that began anew.
-    while !tally.tell_now().await {}
+    while !tally.tell_now(Duration::ZERO).await {}
     assert_eq!(known(&registry, "a").await.unwrap().calls, 1);
     stop.cancel();
     running.await.unwrap();

@@ -4,6 +4,7 @@ use super::policy::Mode;
 use super::roster::Unresolved;
 use super::turn::Turn;
 use super::{Deletion, Ending, Note, PAUSE_MIN, Reason, State, Step};
+use crate::types::UserId;
 
 /// How many users that SnapTrade refuses to delete are passed over in one admission.
 const REFUSALS_MAX: usize = 3;
@@ -107,6 +108,8 @@ impl Turn<'_> {
         self.roster.unresolved = Some(Unresolved {
             victim: victim.clone(),
             since: self.now,
+            intended: self.now,
+            is_sent: true,
         });
         self.admission.state = State::Deleting(victim.clone());
         Step::Delete(victim)
@@ -116,6 +119,9 @@ impl Turn<'_> {
         let State::Deleting(victim) = self.admission.state.clone() else {
             return self.give_up(Reason::DeletionUnsettled);
         };
+        if deletion == Deletion::Unsent {
+            return self.unsent(victim);
+        }
         self.admission.pause = PAUSE_MIN;
         if matches!(deletion, Deletion::Accepted | Deletion::Unclear) {
             return self.look();
@@ -135,5 +141,17 @@ impl Turn<'_> {
             _ if self.roster.is_fresh(self.now) => self.consider(),
             _ => self.look(),
         }
+    }
+
+    /// Nothing left, so that nobody was asked to delete anybody: all is as before the intent, and is decided anew after a
+    /// pause, each longer than the last.
+    fn unsent(&mut self, victim: UserId) -> Step {
+        self.roster.unresolved = None;
+        self.roster.uncount_deletion();
+        self.admission.unsettled = None;
+        self.admission.deletion_sent =
+            !self.admission.evicted.is_empty() || !self.admission.refused.is_empty();
+        self.admission.notes.push(Note::EvictionWithdrawn(victim));
+        self.pause_or(Reason::TimedOut)
     }
 }

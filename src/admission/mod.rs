@@ -195,6 +195,10 @@ pub enum Note {
     EvictionRefused(UserId),
     /// Still listed after the settle time; it may still go.
     EvictionUnsettled(UserId),
+    /// The same of a deletion that another process intended, which may never have been sent.
+    EvictionUnknown(UserId),
+    /// The user was there no more, or it could not have been registered anew just now.
+    EvictionOvertaken(UserId),
     /// The intent was recorded, but its deletion was not sent.
     EvictionWithdrawn(UserId),
     /// What `observe` would have deleted.
@@ -224,6 +228,8 @@ struct AfterLimit {
     awaited: Option<Vec<UserId>>,
     /// Somebody was evicted since.
     evicted: bool,
+    /// Why it was forwarded without room.
+    forwarded_for: Option<Reason>,
 }
 
 /// One registration on its way.

@@ -111,14 +111,17 @@ impl People {
 
     pub(crate) fn remove(&mut self, id: &UserId) {
         let Some(place) = self.place(id) else { return };
-        let last = self.users.len() - 1;
         self.leave(place);
-        if last > place {
-            self.leave(last);
-        }
         self.users.swap_remove(place);
-        if last > place {
-            self.enter(place);
+        // Whoever was the last stands there now, unless it was the last itself.
+        let last = self.users.len();
+        let Some((moved, _)) = self.users.get(place) else {
+            return;
+        };
+        let hash = self.hasher.hash_one(moved);
+        let entry = self.index.find_mut(hash, |known| *known as usize == last);
+        if let (Some(entry), Ok(place)) = (entry, u32::try_from(place)) {
+            *entry = place;
         }
     }
 
@@ -140,7 +143,7 @@ impl People {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use proptest::prelude::*;
 
@@ -196,7 +199,11 @@ mod tests {
                 prop_assert_eq!(people.len(), model.len());
                 for (id, known) in &model {
                     prop_assert_eq!(get(&people, id.as_str()), Some(*known));
+                    prop_assert_eq!(people.get(id), Some(known));
+                    prop_assert_eq!(people.get_mut(id).copied(), Some(*known));
                 }
+                prop_assert_eq!(&people.all().iter().cloned().collect::<HashMap<_, _>>(), &model);
+                prop_assert_eq!(&people.ids().collect::<HashSet<_>>(), &model.keys().collect());
             }
         }
     }

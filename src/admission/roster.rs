@@ -1,5 +1,6 @@
 //! What is known of a tenant's users under its lock, and for how long it may be relied on.
 
+mod gone;
 mod remember;
 
 use std::collections::{HashMap, HashSet};
@@ -10,6 +11,7 @@ use super::known::{Known, Source};
 use super::people::People;
 use crate::snaptrade::listing::is_tombstone;
 use crate::types::{Millis, UserId};
+use gone::Departure;
 
 /// A list older than this is no ground for an eviction (R3).
 pub const LIST_AGE_MAX: Duration = Duration::from_secs(2);
@@ -21,7 +23,12 @@ const DOOMED_SETTLE_TIMES: u32 = 5;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
     pub victim: UserId,
+    /// When it was sent, or found to be open: from then on it is waited for.
     pub since: Instant,
+    /// When it was intended, as far as the clocks agree.
+    pub intended: Instant,
+    /// This process sent it. What another one, or this one before a restart, left open may never have been.
+    pub is_sent: bool,
 }
 
 /// A user that we registered ourselves.
@@ -59,7 +66,7 @@ pub struct Roster {
     /// The tombstones of the last list, and when each was first seen.
     tombstones: HashMap<UserId, Instant>,
     registered: HashMap<UserId, Registered>,
-    removed: HashMap<UserId, Instant>,
+    removed: HashMap<UserId, Departure>,
     /// The removed that the last list still named.
     lingering: Vec<UserId>,
     empty_since: Option<Instant>,
@@ -67,7 +74,9 @@ pub struct Roster {
     doubted: Option<Instant>,
     /// Those whose deletion was sent and did not show within the settle time, and when it was sent. It may still happen, so
     /// that they neither count nor are deleted again.
-    doomed: HashMap<UserId, Instant>,
+    doomed: HashMap<UserId, Departure>,
+    /// Those of them that another replica settled, which tells when they go.
+    settled_elsewhere: HashSet<UserId>,
     /// The doomed that are gone by now, until somebody asks.
     gone: Vec<UserId>,
     /// When deletions were made that the fuse may count.
@@ -102,17 +111,25 @@ impl Roster {
         } else {
             self.empty_since = None;
         }
-        self.removed.retain(|_, at| now.duration_since(*at) < settle);
+        self.removed
+            .retain(|_, gone| now.duration_since(gone.at) < settle);
         self.doomed
-            .retain(|_, at| now.duration_since(*at) < settle * DOOMED_SETTLE_TIMES);
+            .retain(|_, gone| now.duration_since(gone.at) < settle * DOOMED_SETTLE_TIMES);
         // Those of whom more is known than that they are there; of the others there may be very many.
         let matters = |id: &&UserId| self.doomed.contains_key(*id) || self.registered.contains_key(*id);
         let named: HashSet<UserId> = entries.iter().filter(matters).cloned().collect();
-        for (id, _) in self.doomed.extract_if(|id, _| !named.contains(id)) {
-            self.people.remove(&id);
-            self.removed.insert(id.clone(), now);
-            self.gone.push(id);
+        let gone: Vec<UserId> = self
+            .doomed
+            .extract_if(|id, _| !named.contains(id))
+            .map(|(id, _)| id)
+            .collect();
+        for id in gone {
+            self.depart(&id, now);
+            if !self.settled_elsewhere.contains(&id) {
+                self.gone.push(id);
+            }
         }
+        self.settled_elsewhere.retain(|id| self.doomed.contains_key(id));
         let mut entries = self.with_own_changes(entries, &named, now, settle);
         let before = std::mem::take(&mut self.tombstones);
         let tombstones = entries.iter().filter(|id| is_tombstone(id));
@@ -212,20 +229,28 @@ impl Roster {
 
     /// The user is known to be gone: we saw its deletion confirmed, or the application deleted it itself.
     pub fn removed(&mut self, id: &UserId, now: Instant) {
-        self.removed.insert(id.clone(), now);
         self.registered.remove(id);
-        self.people.remove(id);
         self.missing.remove(id);
+        self.depart(id, now);
         if let Some((_, entries)) = &mut self.listed {
             entries.retain(|entry| entry != id);
         }
     }
 
-    /// The deletion that was sent at `since` did not show in time.
-    pub fn doom(&mut self, id: &UserId, since: Instant) {
-        self.doomed.insert(id.clone(), since);
+    /// The deletion that was intended at `intended` did not show in time.
+    pub fn doom(&mut self, id: &UserId, intended: Instant) {
+        let departure = self.departure(id, intended);
+        self.doomed.insert(id.clone(), departure);
         if let Some((_, entries)) = &mut self.listed {
             self.lingering.extend(entries.extract_if(.., |entry| entry == id));
+        }
+    }
+
+    /// Another replica settled the unresolved deletion. Where it gave it up, it may still happen.
+    pub fn settled_elsewhere(&mut self) {
+        if let Some(Unresolved { victim, intended, .. }) = self.unresolved.take() {
+            self.doom(&victim, intended);
+            self.settled_elsewhere.insert(victim);
         }
     }
 
@@ -270,7 +295,7 @@ impl Roster {
     }
 
     /// Whether this user's deletion was sent and did not show, and the last list still named it: it may be there.
-    fn may_still_be(&self, id: &UserId) -> bool {
+    pub(super) fn may_still_be(&self, id: &UserId) -> bool {
         self.doomed.contains_key(id) && self.lingering.contains(id)
     }
 

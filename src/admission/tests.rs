@@ -1,5 +1,6 @@
 //! The rules as tables: events in, steps out.
 
+mod elsewhere;
 mod knowledge;
 mod memory;
 mod policies;

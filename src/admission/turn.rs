@@ -12,6 +12,9 @@ use crate::types::UserId;
 /// The longest pause between two looks at a list that is to change.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// For how long SnapTrade may count a user that it no longer lists.
+const FREED_WAIT: Duration = Duration::from_secs(5);
+
 /// One call of [`Admission::on`]: the machine and all it may look at.
 pub(super) struct Turn<'a> {
     pub(super) admission: &'a mut Admission,
@@ -123,16 +126,24 @@ impl Turn<'_> {
         if newcomer_listed {
             return self.give_up(Reason::AlreadyListed);
         }
-        match self.admission.limit.clone() {
-            Some(limit) => self.consider_after_limit(&limit),
-            None => self.consider_ahead(),
+        // The mode may have changed since it began.
+        match (self.terms.mode, self.admission.limit.clone()) {
+            (Mode::Off, Some(_)) => self.finish(Ending::Answered),
+            (Mode::Off | Mode::OnLimitError, None) => self.forward(),
+            (_, Some(limit)) => self.consider_after_limit(&limit),
+            (_, None) => self.consider_ahead(),
         }
     }
 
     /// Sees whether the tenant's unresolved deletion happened. `None` when there is none any more and this
     /// admission may go on.
     fn settle_deletion(&mut self) -> Option<Step> {
-        let Unresolved { victim, since } = self.roster.unresolved.clone()?;
+        let Unresolved {
+            victim,
+            since,
+            intended,
+            is_sent,
+        } = self.roster.unresolved.clone()?;
         let own = self.admission.deletion_sent && !self.admission.evicted.contains(&victim);
         // Another replica may have deleted again whom this one had given up.
         if !self.roster.is_there(&victim) {
@@ -152,8 +163,13 @@ impl Turn<'_> {
             return Some(self.pause_or(Reason::DeletionUnsettled));
         }
         self.roster.unresolved = None;
-        self.roster.doom(&victim, since);
-        self.admission.notes.push(Note::EvictionUnsettled(victim));
+        self.roster.doom(&victim, intended);
+        let note = if is_sent {
+            Note::EvictionUnsettled
+        } else {
+            Note::EvictionUnknown
+        };
+        self.admission.notes.push(note(victim));
         own.then(|| self.give_up(Reason::DeletionUnsettled))
     }
 
@@ -194,19 +210,40 @@ impl Turn<'_> {
         if let Some(limit) = &mut self.admission.limit {
             limit.was_freed |= was_freed;
         }
+        // To evict one of several for whom there is no room, and to retry then, would be in vain.
+        let over = (self.roster.bare().count() + 1).saturating_sub(self.terms.max_users);
+        if limit.evicted && over > 0 && self.terms.mode == Mode::Enforce {
+            return self.evict(over);
+        }
         if limit.evicted || vanished || fewer || was_freed {
             return self.retry();
         }
         if limit.awaited.is_some() {
             return self.give_up(self.still_waiting());
         }
-        let over = match self.terms.mode {
+        if let Some(step) = self.await_freed_slot() {
+            return step;
+        }
+        let needed = match self.terms.mode {
             Mode::OnLimitError => 1,
-            _ => (self.roster.bare().count() + 1)
-                .saturating_sub(self.terms.max_users)
-                .max(1),
+            _ => over.max(1),
         };
-        self.evict(over)
+        self.evict(needed)
+    }
+
+    /// Somebody went and nobody came since, and no list tells that there is no room: SnapTrade has not counted it yet. To evict
+    /// one more would be one too many (R4); the retry is worth more a little later.
+    fn await_freed_slot(&mut self) -> Option<Step> {
+        let freed = self.roster.freed_lately()?;
+        let counts = self.terms.mode != Mode::OnLimitError;
+        if counts && self.roster.bare().count() >= self.terms.max_users {
+            return None;
+        }
+        Some(if self.now < freed + FREED_WAIT {
+            self.pause_or(self.still_waiting())
+        } else {
+            self.retry()
+        })
     }
 
     /// Why there is no room in the end, after waiting for it.
@@ -220,6 +257,10 @@ impl Turn<'_> {
     pub(super) fn replied(&mut self, reply: Reply) -> Step {
         match reply {
             Reply::Registered(id) => {
+                let unresolved = self.roster.unresolved.as_ref();
+                if unresolved.is_some_and(|unresolved| unresolved.victim == id) {
+                    self.admission.notes.push(Note::EvictionOvertaken(id.clone()));
+                }
                 self.roster.registered(&id, self.now, self.here.clock);
                 self.learn_whether_tombstones_count();
                 self.finish(Ending::Answered)
@@ -240,14 +281,19 @@ impl Turn<'_> {
                     Some(Reason::Observed | Reason::NobodyEvictable | Reason::TooManyOver)
                 );
                 if !again || settled || self.terms.mode == Mode::Off {
+                    if let Some(limit) = self.admission.limit.as_ref().filter(|limit| !limit.evicted) {
+                        // The slot that it waited for went to somebody else: why no other was made matters after all.
+                        self.admission.reason = self.admission.reason.or(limit.forwarded_for);
+                    }
                     return self.finish(Ending::Answered);
                 }
                 self.admission.limit = Some(AfterLimit {
                     before,
+                    forwarded_for: self.admission.reason,
                     ..AfterLimit::default()
                 });
                 self.admission.pause = PAUSE_MIN;
-                // Why it was forwarded without room no longer matters, unless a deletion went wrong.
+                // Why it was forwarded without room no longer matters where a retry succeeds, unless a deletion went wrong.
                 self.admission
                     .reason
                     .take_if(|reason| !reason.is_failed_deletion());

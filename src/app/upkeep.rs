@@ -66,6 +66,7 @@ pub(super) async fn run(registry: &Registry, live: &Live, metrics: &Metrics) {
                 guard.set_paused(paused.iter().any(|tenant| tenant == guard.client_id()));
             }
         }
+        registry.probe().await;
         metrics.registry_up(registry.is_up());
         for guard in guards {
             metrics.fuse_blown(guard.tenant(), guard.status().fuse_blown_until.is_some());

@@ -1,5 +1,6 @@
 //! `simulate`: the stand-in for `SnapTrade`, for anybody's tests.
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -87,6 +88,9 @@ pub(super) struct Simulate {
     /// Refuse a signature that was accepted once before
     #[arg(long, help_heading = SIGNATURES)]
     reject_replayed_signatures: bool,
+    /// Write what arrives, what struck it and what it did to this new file, a line of JSON each
+    #[arg(long, value_name = "FILE", default_value = "", hide_default_value = true)]
+    record: String,
 }
 
 const AFTER_HELP: &str = "\
@@ -158,17 +162,26 @@ impl From<Simulate> for Options {
 
 pub(super) fn run(args: Simulate) -> Result<(), Failure> {
     let listen = args.listen;
+    let record = recording(&args.record)?;
     control_runtime()?.block_on(async {
         let shutdown = shutdown_signal(say_stopped)?;
         let simulator = Simulator::start(Options::from(args), listen)
             .await
             .map_err(|error| cannot_listen(listen, &error))?;
+        if let Some(record) = record {
+            simulator.record_to(record);
+        }
         let url = simulator.url();
         say(format_args!("simulator listening on {url}"))?;
         say(format_args!("its state, and faults on demand: {url}/_simulator"))?;
         shutdown.await;
         Ok(())
     })
+}
+
+fn recording(path: &str) -> Result<Option<File>, Failure> {
+    let create = || File::create_new(path).map_err(|error| Failure(format!("cannot create {path}: {error}")));
+    (!path.is_empty()).then(create).transpose()
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {

@@ -19,6 +19,8 @@ pub(crate) struct Weather {
     pub(crate) slow: u64,
     /// Percent of the messages that are lost, and with them the connection.
     pub(crate) lossy: u64,
+    /// Percent of the connections that take seconds to open.
+    pub(crate) far: u64,
 }
 
 impl Weather {
@@ -26,6 +28,7 @@ impl Weather {
         latency: 30,
         slow: 0,
         lossy: 0,
+        far: 0,
     };
 }
 
@@ -77,6 +80,17 @@ impl Link {
             0 => Fate::Breaks(time),
             1 => Fate::ArrivesAndBreaks(time),
             _ => Fate::Vanishes,
+        }
+    }
+
+    /// How much longer than a message it takes to open a connection.
+    pub(crate) fn distance(&self) -> Duration {
+        let mut state = self.state();
+        let far = state.weather.far;
+        if state.dice.percent(far) {
+            state.dice.millis(4_000)
+        } else {
+            Duration::ZERO
         }
     }
 

@@ -22,6 +22,15 @@ pub struct Registration {
     pub body: Bytes,
     pub proven: Proven,
     pub arrived: Instant,
+    /// An operator's, who neither gets what is kept for the application nor leaves anything for it (R12).
+    pub by_hand: bool,
+}
+
+impl Registration {
+    /// Whose reply is kept where nobody takes it, and whom a kept one is for.
+    pub(super) fn kept_for(&self) -> Option<&UserId> {
+        self.proven.user_id.as_ref().filter(|_| !self.by_hand)
+    }
 }
 
 /// Query, headers and body stay out of logs.
@@ -139,6 +148,7 @@ mod tests {
                 body: Canonical::read(b"{\"x\":\"s3cr3t\"}").unwrap(),
             },
             arrived: Instant::now(),
+            by_hand: false,
         };
         assert_eq!(
             format!("{registration:?}"),

@@ -1,5 +1,7 @@
 //! What an admission reads in the registry and leaves there, under the tenant's turn.
 
+mod intend;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -10,11 +12,8 @@ use crate::admission::roster::{Roster, Unresolved};
 use crate::admission::{Note, Reason};
 use crate::clock;
 use crate::registry::{Entry, EntryId, Event, Hold, OpenIntent, RegistryError, Version};
-use crate::types::UserId;
-
-/// A deletion leaves within this time after its intent was recorded, or not at all: until then, whoever takes the turn
-/// next waits before it looks.
-const INTENT_AGE_MAX: Duration = Duration::from_secs(1);
+use crate::types::{Millis, UserId};
+pub(super) use intend::Intention;
 
 /// For how long a process keeps the turn while further registrations wait in its queue, before other replicas have theirs.
 const HOLD_MAX: Duration = Duration::from_secs(5);
@@ -29,8 +28,10 @@ pub(super) struct Held {
     known: Option<Version>,
     /// Outcomes that the registry did not take, and is told of before anything else is asked.
     unwritten: Vec<Entry>,
-    /// Whose intent may have been recorded, although nothing came back: nobody was deleted for it.
-    unsent: Vec<UserId>,
+    /// Registrations by SnapTrade that the registry did not take, and when they were.
+    pub(super) unregistered: Vec<(UserId, Millis)>,
+    /// Intents that may have been recorded, although nothing came back: nobody was deleted for them.
+    pub(super) unsent: Vec<Entry>,
 }
 
 impl Held {
@@ -49,7 +50,8 @@ pub(super) struct Book<'a> {
     hold: Option<&'a mut Hold>,
     known: &'a mut Option<Version>,
     unwritten: &'a mut Vec<Entry>,
-    unsent: &'a mut Vec<UserId>,
+    unregistered: &'a mut Vec<(UserId, Millis)>,
+    unsent: &'a mut Vec<Entry>,
     /// Those that are open, and when ours was recorded.
     intents: HashMap<UserId, EntryId>,
     intended: Option<Instant>,
@@ -68,6 +70,7 @@ impl<'a> Book<'a> {
             turn,
             known,
             unwritten,
+            unregistered,
             unsent,
         } = held;
         let mut book = Self {
@@ -76,6 +79,7 @@ impl<'a> Book<'a> {
             hold: None,
             known,
             unwritten,
+            unregistered,
             unsent,
             intents: HashMap::new(),
             intended: None,
@@ -102,7 +106,13 @@ impl<'a> Book<'a> {
     async fn read(&mut self, roster: &mut Roster) -> Result<(), RegistryError> {
         let (registry, tenant) = (&self.guard.means.registry, self.guard.client_id());
         self.guard.set_paused(registry.is_paused(tenant).await?);
-        if !self.guard.means.tally.tell_now().await {
+        if !self
+            .guard
+            .means
+            .tally
+            .tell_now(self.guard.terms().policy.active_within)
+            .await
+        {
             return Err(RegistryError(
                 "it could not be recorded who was active last".to_owned(),
             ));
@@ -111,18 +121,20 @@ impl<'a> Book<'a> {
         if known.is_none() {
             roster.forget();
         }
-        let changes = registry.changes(tenant, known).await?;
-        while let Some(entry) = self.unwritten.first() {
-            registry.record(entry.clone()).await?;
-            self.unwritten.remove(0);
+        while let Some((user, at)) = self.unregistered.first() {
+            registry.registered(tenant, user, *at, Source::Own).await?;
+            roster.written(user);
+            self.unregistered.remove(0);
         }
+        let changes = registry.changes(tenant, known).await?;
+        self.write_owed().await?;
         let window = self.guard.terms().fuse.window;
         let deletions = registry.deletions(tenant, now().minus(window)).await?;
         let open = registry.open_intents(tenant).await?;
         if changes.is_whole {
             roster.remember(changes.users, deletions);
         } else {
-            roster.update(&changes.gone, changes.users, deletions);
+            roster.update(&changes.gone, changes.users, deletions, clock::now());
         }
         roster.welcome_back(clock::now(), now());
         *self.known = Some(changes.version);
@@ -132,25 +144,34 @@ impl<'a> Book<'a> {
     }
 
     /// What others left open, and settled, is as if we had. That the victim was registered since is not taken for a sign that
-    /// it was gone: by which of two clocks, or before which was set, nobody can say.
+    /// it was gone: by which of two clocks, or before which was set, nobody can say. For the same reason it is waited for from
+    /// when it was first seen here.
     async fn take_over(&mut self, mut open: Vec<OpenIntent>, roster: &mut Roster) {
         let unsent = std::mem::take(self.unsent);
-        let is_unsent = |intent: &mut OpenIntent| unsent.contains(&intent.victim);
+        let is_unsent = |intent: &mut OpenIntent| {
+            unsent.iter().any(|entry| {
+                let of = (entry.user.as_ref(), entry.at, &entry.replica);
+                of == (Some(&intent.victim), intent.at, &intent.replica)
+            })
+        };
         let kept: Vec<OpenIntent> = open.extract_if(.., is_unsent).collect();
         self.intents = open
             .iter()
             .map(|intent| (intent.victim.clone(), intent.id))
             .collect();
-        roster
-            .unresolved
-            .take_if(|unresolved| !self.intents.contains_key(&unresolved.victim));
+        let unresolved = roster.unresolved.as_ref();
+        if unresolved.is_some_and(|unresolved| !self.intents.contains_key(&unresolved.victim)) {
+            roster.settled_elsewhere();
+        }
         if roster.unresolved.is_none()
             && let Some(intent) = open.first()
         {
-            let age = now().since(intent.at);
+            let (seen, age) = (clock::now(), now().since(intent.at));
             roster.unresolved = Some(Unresolved {
                 victim: intent.victim.clone(),
-                since: clock::now().checked_sub(age).unwrap_or_else(clock::now),
+                since: seen,
+                intended: seen.checked_sub(age).unwrap_or(seen),
+                is_sent: false,
             });
         }
         for intent in kept {
@@ -171,6 +192,15 @@ impl<'a> Book<'a> {
         self.guard.note_failure(written);
     }
 
+    /// Records the outcomes that the registry did not take before.
+    async fn write_owed(&mut self) -> Result<(), RegistryError> {
+        while let Some(entry) = self.unwritten.first() {
+            self.guard.means.registry.record(entry.clone()).await?;
+            self.unwritten.remove(0);
+        }
+        Ok(())
+    }
+
     /// From here on nobody is deleted.
     fn unreadable(&mut self, error: &RegistryError, roster: &mut Roster) {
         self.hold = None;
@@ -184,68 +214,17 @@ impl<'a> Book<'a> {
         self.hold.is_some()
     }
 
-    /// Records that `victim` is about to be deleted (R7). Whether that is certain.
-    pub(super) async fn intend(&mut self, victim: &UserId, why: &str, roster: &Roster) -> bool {
-        let mut entry = self.entry(Event::Intent);
-        entry.user = Some(victim.clone());
-        entry.reason = Some(why.to_owned());
-        entry.users = roster
-            .list()
-            .and_then(|_| u32::try_from(roster.bare().count()).ok());
-        let Some(hold) = self.hold.as_deref_mut() else {
-            return false;
-        };
-        // From before it is written, whenever the answer comes.
-        self.intended = Some(clock::now());
-        let error = match within(self.guard.means.registry.intend(hold, entry)).await {
-            Ok(id) => {
-                self.intents.insert(victim.clone(), id);
-                if self.is_timely() {
-                    return true;
-                }
-                self.withdraw(victim).await;
-                return false;
-            }
-            Err(error) => error,
-        };
-        // The turn may be somebody else's by now.
-        self.hold = None;
-        self.unsent.push(victim.clone());
-        let (tenant, victim) = (self.guard.tenant(), victim.as_str());
-        tracing::error!(
-            tenant,
-            victim,
-            %error,
-            "the intent could not be recorded, so that nobody is deleted"
-        );
-        false
-    }
-
-    /// Records that the deletion which was intended is not sent after all.
-    pub(super) async fn withdraw(&mut self, victim: &UserId) {
-        let withdrawn = Note::EvictionWithdrawn(victim.clone());
-        self.note(std::slice::from_ref(&withdrawn)).await;
-        let newcomer = self.newcomer.as_ref().map_or("", UserId::as_str);
-        self.guard.tell(&withdrawn, newcomer);
-    }
-
-    /// When the deletion that was intended last has to have left.
-    pub(super) fn leave_by(&self) -> Instant {
-        self.intended.map_or_else(clock::now, |at| at + INTENT_AGE_MAX)
-    }
-
-    /// Whether the deletion may still be sent that was intended last: the program may have been stopped in between.
-    pub(super) fn is_timely(&self) -> bool {
-        self.intended.is_some_and(|at| clock::since(at) < INTENT_AGE_MAX)
-    }
-
     /// Records what happened.
     pub(super) async fn note(&mut self, notes: &[Note]) {
         for note in notes {
             let (event, user, outcome, why) = match note {
-                Note::Evicted(user) => (Event::Outcome, user, "evicted", None),
+                Note::Evicted(user) | Note::EvictionOvertaken(user) => {
+                    (Event::Outcome, user, "evicted", None)
+                }
                 Note::EvictionRefused(user) => (Event::Outcome, user, "refused", None),
-                Note::EvictionUnsettled(user) => (Event::Outcome, user, "unsettled", None),
+                Note::EvictionUnsettled(user) | Note::EvictionUnknown(user) => {
+                    (Event::Outcome, user, "unsettled", None)
+                }
                 Note::EvictionWithdrawn(user) => (Event::Outcome, user, "withdrawn", None),
                 Note::WouldEvict(user, why) => (Event::WouldEvict, user, "observe", Some(why.to_string())),
                 Note::TombstonesCount => continue,
@@ -275,9 +254,12 @@ impl<'a> Book<'a> {
         }
         if let Some(user) = registered {
             let (registry, tenant) = (&self.guard.means.registry, self.guard.client_id());
-            let noted = within(registry.registered(tenant, user, now(), Source::Own)).await;
+            let at = now();
+            let noted = within(registry.registered(tenant, user, at, Source::Own)).await;
             if noted.is_ok() {
                 roster.written(user);
+            } else {
+                self.unregistered.push((user.clone(), at));
             }
             self.guard.note_failure(noted);
         }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Guard;
-use super::book::{Book, Held};
+use super::book::{Book, Held, Intention};
 use super::journal::now;
 use super::look::LookError;
 use crate::admission::policy::{Protection, Ranked, Verdict};
-use crate::admission::roster::{Roster, Unresolved};
+use crate::admission::roster::{LIST_AGE_MAX, Roster, Unresolved};
 use crate::admission::{Deletion, Note};
 use crate::clock;
 use crate::registry::{EntryId, Event, Recorded, RegistryError};
@@ -37,6 +37,12 @@ pub enum Unable {
     Busy,
     /// SnapTrade refused the deletion.
     Refused,
+    /// The deletion did not leave: SnapTrade could not be reached, or not in time.
+    Unsent,
+    /// The tenant was taken out of the configuration meanwhile.
+    Gone,
+    /// The list took longer to come and be read than it may be old.
+    Slow,
     /// The program is ending.
     Stopping,
 }
@@ -54,6 +60,16 @@ impl fmt::Display for Unable {
             Self::Refused => {
                 f.write_str("SnapTrade refused to delete this user; the log says with what status")
             }
+            Self::Unsent => f.write_str(
+                "the deletion could not be sent to SnapTrade; the log says why: try again in a moment",
+            ),
+            Self::Gone => f.write_str("its tenant was just taken out of the configuration"),
+            Self::Slow => write!(
+                f,
+                "the list of users is too old when it has come and been read: over {} s, so that no deletion may rest on it. On \
+                 a key with very many users this lasts: delete the user by SnapTrade's own API",
+                LIST_AGE_MAX.as_secs()
+            ),
             Self::Stopping => f.write_str("the sidecar is shutting down"),
         }
     }
@@ -167,8 +183,8 @@ impl Guard {
         let Ok(mut held) = tokio::time::timeout(patience, self.state.held.lock()).await else {
             return Err(Unable::Busy);
         };
-        // By what is configured now; the tenant may be gone, as the next who asks is told.
-        let guard = self.current().ok_or(Unable::Busy)?;
+        // By what is configured now.
+        let guard = self.current().ok_or(Unable::Gone)?;
         guard.evict_under_lock(user, &mut held).await
     }
 
@@ -199,23 +215,36 @@ impl Guard {
         self.note_changes(roster);
         self.list_into(roster).await?;
         book.learn(roster).await;
-        self.may_go(user, roster)?;
+        // By what is configured now.
+        self.current().ok_or(Unable::Gone)?.may_go(user, roster)?;
         let tenant = self.tenant();
         tracing::info!(
             tenant,
             victim = user.as_str(),
             "evicting by hand: about to delete this user"
         );
-        self.note_by_hand("evict", Some(user)).await;
-        if !book.intend(user, "by hand", roster).await {
-            let why = "the intent could not be recorded in time, so that nobody is deleted; the log says why";
-            return Err(RegistryError(why.to_owned()).into());
+        match book.intend(user, "by hand", roster).await {
+            Intention::Recorded => {}
+            Intention::Barred => return Err(Unable::Protected(Protection::Hand, None)),
+            Intention::Uncertain => {
+                let why =
+                    "the intent could not be recorded in time, so that nobody is deleted; the log says why";
+                return Err(RegistryError(why.to_owned()).into());
+            }
         }
-        // Nothing is waited for from here to the deletion.
-        let stopping = self.means.stopping.is_cancelled();
-        if stopping || !roster.is_fresh(clock::now()) {
+        // Nothing is waited for from here to the deletion. By that id there may be another user now.
+        let age = roster.list().map(|(asked, _)| clock::since(asked));
+        self.note_changes(roster);
+        let why_not = if self.means.stopping.is_cancelled() {
+            Some(Unable::Stopping)
+        } else if age.is_some_and(|age| age > LIST_AGE_MAX) {
+            Some(Unable::Slow)
+        } else {
+            (!roster.is_fresh(clock::now())).then_some(Unable::Busy)
+        };
+        if let Some(why_not) = why_not {
             book.withdraw(user).await;
-            return Err(if stopping { Unable::Stopping } else { Unable::Busy });
+            return Err(why_not);
         }
         self.delete_now(user, book, roster).await
     }
@@ -233,11 +262,18 @@ impl Guard {
             roster.unresolved = Some(Unresolved {
                 victim: user.clone(),
                 since,
+                intended: since,
+                is_sent: true,
             });
+            self.note_by_hand("evict", Some(user)).await;
             return Ok(match self.settle_one(book, roster).await {
                 Some(Note::Evicted(_)) => ByHand::Evicted,
                 _ => ByHand::Unsettled,
             });
+        }
+        if called.outcome == Deletion::Unsent {
+            book.withdraw(user).await;
+            return Err(Unable::Unsent);
         }
         let refused = Note::EvictionRefused(user.clone());
         book.note(std::slice::from_ref(&refused)).await;
@@ -325,7 +361,10 @@ mod tests {
             ),
             (Unable::NotListed, "does not list this user"),
             (Unable::Busy, "try again in a moment"),
-            (Unable::Refused, "the log says"),
+            (Unable::Refused, "with what status"),
+            (Unable::Unsent, "could not be sent"),
+            (Unable::Gone, "taken out of the configuration"),
+            (Unable::Slow, "over 2 s, so that no deletion"),
             (Unable::Stopping, "is shutting down"),
         ] {
             let told = unable.to_string();

@@ -21,9 +21,13 @@ impl Guard {
         departures.push_back((user, clock::now()));
     }
 
-    /// The application had this user's secret replaced, so that what was kept for it is worth nothing.
-    pub fn new_secret(&self, user: &UserId) {
-        self.replays.forget(user);
+    /// The application is about to delete this user, or to have its secret replaced, so that what is kept for it may be worth
+    /// nothing.
+    pub fn outdating(&self, user: &UserId) -> Outdating<'_> {
+        Outdating {
+            guard: self,
+            user: Some(user.clone()),
+        }
     }
 
     /// A call is on its way that may change who is there. Until its outcome is known, no list is ground for an eviction
@@ -46,6 +50,29 @@ impl Guard {
                 roster.removed(user, *at);
                 roster.doubt(now);
             }
+        }
+    }
+}
+
+/// A call that makes a user's secret worth nothing, from before it is sent. Dropping it, for whatever reason, also by the
+/// caller's leaving, drops the reply that is kept for the user (R12).
+#[derive(Debug)]
+pub struct Outdating<'a> {
+    guard: &'a Guard,
+    user: Option<UserId>,
+}
+
+impl Outdating<'_> {
+    /// It was plainly refused.
+    pub fn stands(mut self) {
+        self.user = None;
+    }
+}
+
+impl Drop for Outdating<'_> {
+    fn drop(&mut self) {
+        if let Some(user) = &self.user {
+            self.guard.replays.forget(user);
         }
     }
 }

@@ -51,7 +51,7 @@ impl Guard {
         for user in users {
             self.replays.forget(user);
         }
-        self.note_failure(within(self.means.registry.gone(self.client_id(), users)).await);
+        self.note_failure(within(self.means.registry.gone(self.client_id(), users, now())).await);
     }
 
     pub(super) fn note_failure<T>(&self, result: Result<T, RegistryError>) {

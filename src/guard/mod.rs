@@ -247,7 +247,7 @@ impl Guard {
         let (caller, answer) = oneshot::channel();
         let mut waiting = Waiting {
             answer,
-            user: registration.proven.user_id.clone(),
+            user: registration.kept_for().cloned(),
             replays: &self.replays,
         };
         let guard = Arc::clone(self);
@@ -276,11 +276,7 @@ impl Guard {
         let newcomer = registration.proven.user_id.as_ref();
         let admitted = match turn {
             Ok(mut held) => {
-                let kept = newcomer.and_then(|user| self.replays.take(user));
-                let admitted = match kept {
-                    Some(kept) => self.replay(&registration, kept),
-                    None => self.perform(&registration, &mut caller, &mut held).await,
-                };
+                let admitted = self.perform(&registration, &mut caller, &mut held).await;
                 held.hand_over(self.state.queued.load(Ordering::Acquire) > 0);
                 admitted
             }
@@ -294,7 +290,7 @@ impl Guard {
                 newcomer = newcomer_id,
                 "the caller left before its registration was answered"
             );
-            if let Some(user) = newcomer {
+            if let Some(user) = registration.kept_for() {
                 self.replays.keep(user, admitted);
             }
         }

@@ -51,6 +51,7 @@ impl Guard {
                 body: canonical,
             },
             arrived: clock::now(),
+            by_hand: true,
         })
     }
 }

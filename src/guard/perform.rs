@@ -1,6 +1,7 @@
 //! Performs the steps of an admission, one after the other.
 
-use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::oneshot;
 
-use super::book::{Book, Held};
+use super::book::{Book, Held, Intention};
 use super::journal::now;
 use super::story::Story;
 use super::{Admitted, Guard, Refusal, Registration};
@@ -35,6 +36,34 @@ const REPLY_READ_MAX: Duration = Duration::from_secs(10);
 
 const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 
+impl From<Intention> for Event {
+    fn from(intention: Intention) -> Self {
+        match intention {
+            Intention::Recorded => Self::IntentRecorded(true),
+            Intention::Uncertain => Self::IntentRecorded(false),
+            // Decided anew, by what is known then.
+            Intention::Barred => Self::Woken,
+        }
+    }
+}
+
+/// What an admission goes by at the moment.
+enum Rules {
+    InForce(Arc<Guard>),
+    Off(Box<Terms>),
+}
+
+impl Deref for Rules {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        match self {
+            Self::InForce(guard) => guard.terms(),
+            Self::Off(terms) => terms,
+        }
+    }
+}
+
 impl Guard {
     /// Runs one admission under the tenant's lock.
     pub(super) async fn perform(
@@ -49,7 +78,10 @@ impl Guard {
             .admission_timeout
             .saturating_sub(clock::since(registration.arrived));
         let (mut book, roster) = Book::open(self, newcomer.clone(), held, left).await;
-        let terms = self.terms_now();
+        if let Some(kept) = self.kept(registration, &book, roster) {
+            return self.replay(registration, kept);
+        }
+        let mut rules = self.rules();
         let mut admission = Admission::new(newcomer, registration.arrived);
         let mut story = Story::new(self, registration);
         let mut answer = Err(Refusal::CallerGone);
@@ -59,13 +91,15 @@ impl Guard {
             let is_list = matches!(event, Event::Listed(_));
             if is_list {
                 book.learn(roster).await;
+                // Somebody may have paused the tenant meanwhile, or loaded another configuration.
+                rules = self.rules();
             }
             let here = self.circumstances(caller, &book);
             self.note_changes(roster);
             let now = clock::now();
             let is_news = is_list || matches!(event, Event::Replied(_));
             let registered = registered_by(&event);
-            let step = admission.on(event, now, here, &terms, roster);
+            let step = admission.on(event, now, here, &rules, roster);
             if is_news {
                 self.see(roster);
             }
@@ -81,13 +115,12 @@ impl Guard {
                 }
                 Step::RecordIntent(victim, why) => {
                     story.intend(&victim, &why);
-                    Event::IntentRecorded(book.intend(&victim, &why.to_string(), roster).await)
+                    book.intend(&victim, &why.to_string(), roster).await.into()
                 }
                 Step::Delete(victim) if book.is_timely() => {
                     self.delete(&victim, book.leave_by(), &mut story).await
                 }
-                // It was not sent.
-                Step::Delete(_) => Event::Deleted(Deletion::Rejected),
+                Step::Delete(_) => Event::Deleted(Deletion::Unsent),
                 Step::Forward { retry } => {
                     let reply;
                     (reply, answer) = self.forward(registration, retry, &mut delay, &mut story).await;
@@ -103,6 +136,20 @@ impl Guard {
         }
     }
 
+    /// The reply that is kept for this registration (R12). Where another replica may have had the user deleted since, or
+    /// registered anew, the registry says so, and the reply is dropped; where that cannot be read, it is given.
+    fn kept(&self, registration: &Registration, book: &Book<'_>, roster: &Roster) -> Option<Admitted> {
+        let user = registration.kept_for()?;
+        self.replays.take(user, |kept_at| {
+            !book.is_open()
+                || roster.known(user).is_some_and(|known| match known.registered {
+                    Some((at, _)) => at <= kept_at,
+                    // Of one that is gone, nothing but its protection by hand is remembered.
+                    None => !known.protected,
+                })
+        })
+    }
+
     fn circumstances(&self, caller: &oneshot::Sender<Admitted>, book: &Book<'_>) -> Circumstances {
         Circumstances {
             caller_gone: caller.is_closed(),
@@ -113,16 +160,15 @@ impl Guard {
         }
     }
 
-    /// Another replica may have paused the tenant, which is known since the registry was read; or it was taken out of the
-    /// configuration while this one queued.
-    fn terms_now(&self) -> Cow<'_, Terms> {
-        if self.is_paused() || self.current().is_none() {
-            Cow::Owned(Terms {
+    /// Another replica may have paused the tenant, which is known since the registry was read; or it was configured anew, or no
+    /// longer.
+    fn rules(&self) -> Rules {
+        match self.current() {
+            Some(guard) if !guard.is_paused() => Rules::InForce(guard),
+            _ => Rules::Off(Box::new(Terms {
                 mode: Mode::Off,
                 ..self.terms().clone()
-            })
-        } else {
-            Cow::Borrowed(self.terms())
+            })),
         }
     }
 
@@ -196,6 +242,10 @@ impl Guard {
             Err(Refusal::Upstream(error)) if !error.sent() => Reply::Other,
             Err(_) => Reply::Unclear,
         };
+        if let Reply::Registered(user) = &reply {
+            // What is kept is of one that went.
+            self.replays.forget(user);
+        }
         (reply, response)
     }
 

@@ -6,15 +6,25 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::Admitted;
+use super::journal::now;
+use super::{Admitted, Guard};
 use crate::clock;
-use crate::types::UserId;
+use crate::snaptrade::proof::Proven;
+use crate::types::{Millis, UserId};
 
 /// Each is small, and each needs a slot of the key.
 const KEPT_MAX: usize = 1024;
 
-/// By user, and since when. The guards of a tenant that follow on each other share them.
-pub(super) type Kept = Arc<Mutex<HashMap<UserId, (Instant, Admitted)>>>;
+/// By user. The guards of a tenant that follow on each other share them.
+pub(super) type Kept = Arc<Mutex<HashMap<UserId, Reply>>>;
+
+/// A reply that nobody took, and since when it is kept.
+#[derive(Debug)]
+pub(super) struct Reply {
+    at: Instant,
+    clock: Millis,
+    admitted: Admitted,
+}
 
 /// Kept in this process only, and for a short while.
 #[derive(Clone, Debug)]
@@ -54,22 +64,27 @@ impl Replays {
             );
             return;
         }
-        kept.insert(user.clone(), (kept_at, admitted));
+        let reply = Reply {
+            at: kept_at,
+            clock: now(),
+            admitted,
+        };
+        kept.insert(user.clone(), reply);
         drop(kept);
         let (replays, user) = (self.clone(), user.clone());
         self.runtime.spawn(async move {
             tokio::time::sleep(replays.window).await;
             let mut kept = replays.kept();
-            if kept.get(&user).is_some_and(|(at, _)| *at == kept_at) {
+            if kept.get(&user).is_some_and(|reply| reply.at == kept_at) {
                 kept.remove(&user);
             }
         });
     }
 
-    /// Gives the reply out, once.
-    pub(super) fn take(&self, user: &UserId) -> Option<Admitted> {
-        let (at, admitted) = self.kept().remove(user)?;
-        (clock::since(at) < self.window).then_some(admitted)
+    /// Gives the reply out, once, if it still holds by when it was kept.
+    pub(super) fn take(&self, user: &UserId, holds: impl FnOnce(Millis) -> bool) -> Option<Admitted> {
+        let reply = self.kept().remove(user)?;
+        (clock::since(reply.at) < self.window && holds(reply.clock)).then_some(reply.admitted)
     }
 
     /// The user is gone, or has another secret.
@@ -77,8 +92,16 @@ impl Replays {
         self.kept().remove(user);
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<UserId, (Instant, Admitted)>> {
+    fn kept(&self) -> MutexGuard<'_, HashMap<UserId, Reply>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Guard {
+    /// Whether one is kept for the user of this registration.
+    pub fn keeps_reply_to(&self, proven: &Proven) -> bool {
+        let user = proven.user_id.as_ref();
+        user.is_some_and(|user| self.replays.kept().contains_key(user))
     }
 }
 
@@ -133,8 +156,20 @@ mod tests {
             replays.keep(&UserId::new(user.to_string()), reply(200));
         }
         assert_eq!(replays.kept().len(), KEPT_MAX);
-        assert!(replays.take(&UserId::new(KEPT_MAX.to_string())).is_none());
-        assert!(replays.take(&UserId::new("0")).is_some());
-        assert!(replays.take(&UserId::new("0")).is_none());
+        let take = |user: &str| replays.take(&UserId::new(user), |_| true);
+        assert!(take(&KEPT_MAX.to_string()).is_none());
+        assert!(take("0").is_some());
+        assert!(take("0").is_none());
+        // What no longer holds is not there for a second try either.
+        assert!(replays.take(&UserId::new("1"), |_| false).is_none());
+        assert!(take("1").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r12_a_reply_goes_with_the_user_that_it_tells_of() {
+        let (replays, user) = (replays(), UserId::new("new"));
+        replays.keep(&user, reply(200));
+        replays.forget(&user);
+        assert!(replays.take(&user, |_| true).is_none());
     }
 }

@@ -47,7 +47,12 @@ impl Guard {
     /// Looks until the roster's unresolved deletion is settled, and records what became of it. `None` if nobody could tell
     /// within `settle_timeout`: then it stays open.
     pub(super) async fn settle_one(&self, book: &mut Book<'_>, roster: &mut Roster) -> Option<Note> {
-        let Unresolved { victim, since } = roster.unresolved.clone()?;
+        let Unresolved {
+            victim,
+            since,
+            intended,
+            is_sent,
+        } = roster.unresolved.clone()?;
         let mut pause = PAUSE_MIN;
         let note = loop {
             let looked = self.list_into(roster).await;
@@ -61,8 +66,13 @@ impl Guard {
                 if !has_looked {
                     return None;
                 }
-                roster.doom(&victim, since);
-                break Note::EvictionUnsettled(victim);
+                roster.doom(&victim, intended);
+                let note = if is_sent {
+                    Note::EvictionUnsettled
+                } else {
+                    Note::EvictionUnknown
+                };
+                break note(victim);
             }
             let told = looked.err().and_then(|error| error.retry_after);
             let settled = (since + self.terms().settle_timeout) - now;

@@ -189,7 +189,8 @@ impl Guard {
         admitted
     }
 
-    /// Has the application told who is gone.
+    /// Has the application told who is gone. Not of a deletion that may never have been sent: to forget a user who is there costs
+    /// it the secret; nor of one whose user was registered anew, and has another.
     fn notify(&self, note: &Note, newcomer: &str) {
         let (victim, outcome) = match note {
             Note::Evicted(victim) => (victim, notices::Outcome::Evicted),
@@ -208,64 +209,26 @@ impl Guard {
     /// Logs and counts what happened, and has the application told.
     pub(super) fn tell(&self, note: &Note, newcomer: &str) {
         let tenant = self.tenant();
-        let for_whom = (!newcomer.is_empty()).then_some(newcomer);
-        let outcome = match note {
-            Note::TombstonesCount => {
-                tracing::info!(
-                    tenant,
-                    "on this key a user still takes a slot while its deletion is queued"
-                );
-                return;
-            }
-            Note::Evicted(victim) => {
-                self.evicted();
-                tracing::info!(
-                    tenant,
-                    victim = victim.as_str(),
-                    newcomer = for_whom,
-                    "evicted: the user is deleted and no longer listed"
-                );
-                "evicted"
-            }
-            Note::EvictionRefused(victim) => {
-                tracing::warn!(
-                    tenant,
-                    victim = victim.as_str(),
-                    newcomer = for_whom,
-                    "eviction refused: SnapTrade did not accept the deletion"
-                );
-                "refused"
-            }
-            Note::EvictionUnsettled(victim) => {
-                tracing::warn!(
-                    tenant,
-                    victim = victim.as_str(),
-                    newcomer = for_whom,
-                    "eviction unsettled: the deletion was sent and the user is still listed after settle_timeout; it \
-                     may still go, so take it as gone"
-                );
-                "unsettled"
-            }
-            Note::EvictionWithdrawn(victim) => {
-                tracing::info!(
-                    tenant,
-                    victim = victim.as_str(),
-                    newcomer = for_whom,
-                    "eviction withdrawn: no deletion was sent"
-                );
-                "withdrawn"
-            }
-            Note::WouldEvict(victim, why) => {
-                tracing::info!(
-                    tenant,
-                    victim = victim.as_str(),
-                    newcomer = for_whom,
-                    why = %why,
-                    "would evict this user, if the mode were not observe"
-                );
-                "would-evict"
-            }
+        let Some((victim, outcome, what)) = in_words(note) else {
+            tracing::info!(
+                tenant,
+                "on this key a user still takes a slot while its deletion is queued"
+            );
+            return;
         };
+        if outcome == "evicted" {
+            self.evicted();
+        }
+        let (victim, newcomer_id) = (victim.as_str(), (!newcomer.is_empty()).then_some(newcomer));
+        let why = match note {
+            Note::WouldEvict(_, why) => Some(tracing::field::display(why)),
+            _ => None,
+        };
+        if matches!(outcome, "refused" | "unsettled") {
+            tracing::warn!(tenant, victim, newcomer = newcomer_id, "{what}");
+        } else {
+            tracing::info!(tenant, victim, newcomer = newcomer_id, why, "{what}");
+        }
         self.means.metrics.eviction(tenant, outcome);
         self.notify(note, newcomer);
     }
@@ -353,6 +316,46 @@ impl Guard {
              refused and registrations seem stale; set the clock, and keep it right with NTP"
         );
     }
+}
+
+/// Whom a note is about, how that is counted, and what the log says.
+fn in_words(note: &Note) -> Option<(&UserId, &'static str, &'static str)> {
+    Some(match note {
+        Note::TombstonesCount => return None,
+        Note::Evicted(victim) => (
+            victim,
+            "evicted",
+            "evicted: the user is deleted and no longer listed",
+        ),
+        Note::EvictionOvertaken(victim) => (
+            victim,
+            "evicted",
+            "evicted: SnapTrade registered the user anew, so that it was gone",
+        ),
+        Note::EvictionRefused(victim) => (
+            victim,
+            "refused",
+            "eviction refused: SnapTrade did not accept the deletion",
+        ),
+        Note::EvictionUnsettled(victim) => (
+            victim,
+            "unsettled",
+            "eviction unsettled: the deletion was sent and the user is still listed after settle_timeout; it may still go, so \
+             take it as gone",
+        ),
+        Note::EvictionUnknown(victim) => (
+            victim,
+            "unsettled",
+            "eviction unsettled: it was intended by another replica, or before a restart, and the user is still listed after \
+             settle_timeout. Its deletion may have been sent and may still happen",
+        ),
+        Note::EvictionWithdrawn(victim) => (victim, "withdrawn", "eviction withdrawn: no deletion was sent"),
+        Note::WouldEvict(victim, _) => (
+            victim,
+            "would-evict",
+            "would evict this user, if the mode were not observe",
+        ),
+    })
 }
 
 /// What SnapTrade said in a refusal: without it nobody can tell which words mean the limit.

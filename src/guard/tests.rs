@@ -1,10 +1,13 @@
 //! A guard whose SnapTrade cannot be reached, and what it writes before it would delete.
 
 use super::book::Book;
+use super::journal::now;
 use super::*;
 use crate::activity::Teller;
+use crate::admission::known::Source;
 use crate::config::{self, Config, Sources};
 use crate::notices::{self, Schedule};
+use crate::registry::{Entry, Event};
 use crate::upstream::own::Own;
 use crate::upstream::{outbound, tls};
 use std::time::Duration;
@@ -61,7 +64,8 @@ async fn r7_a_deletion_whose_intent_is_a_second_old_is_not_sent() {
     let mut held = Held::default();
     let (mut book, roster) = Book::open(&guard, None, &mut held, Duration::from_secs(1)).await;
     assert!(!book.is_timely(), "nothing was intended");
-    assert!(book.intend(&UserId::new("a"), "oldest", roster).await);
+    let intended = book.intend(&UserId::new("a"), "oldest", roster).await;
+    assert_eq!(intended, super::book::Intention::Recorded);
     assert!(book.is_timely());
     tokio::time::advance(Duration::from_millis(999)).await;
     assert!(book.is_timely());
@@ -69,4 +73,51 @@ async fn r7_a_deletion_whose_intent_is_a_second_old_is_not_sent() {
     tokio::time::advance(Duration::from_millis(1)).await;
     assert!(!book.is_timely());
     assert!(book.leave_by() <= clock::now());
+}
+
+fn intent_of(victim: &str, replica: &str) -> Entry {
+    let mut entry = Entry::new(now(), "C", Event::Intent, replica);
+    entry.user = Some(UserId::new(victim));
+    entry
+}
+
+#[tokio::test(start_paused = true)]
+async fn r7_anothers_intent_is_no_sent_deletion_and_is_not_taken_for_an_own_that_was_never_sent() {
+    let config = config();
+    let means = means(&config);
+    let registry = Arc::clone(&means.registry);
+    let guard = Guard::new(Arc::clone(&config.tenants[0]), means);
+    let mut held = Held::default();
+    // Ours, of which no answer came, and one of another replica for the same user.
+    let own = intent_of("a", "r");
+    held.unsent = vec![own.clone()];
+    let others = registry.record(intent_of("a", "other")).await.unwrap();
+    let long = Duration::from_secs(1);
+    {
+        let (_book, roster) = Book::open(&guard, None, &mut held, long).await;
+        let unresolved = roster.unresolved.clone().unwrap();
+        assert_eq!((unresolved.victim.as_str(), unresolved.is_sent), ("a", false));
+    }
+    assert_eq!(registry.open_intents("C").await.unwrap()[0].id, others);
+    held.unsent = vec![own.clone()];
+    let ours = registry.record(own).await.unwrap();
+    let (_book, _) = Book::open(&guard, None, &mut held, long).await;
+    let open = registry.open_intents("C").await.unwrap();
+    assert!(open.iter().any(|intent| intent.id == others));
+    assert!(open.iter().all(|intent| intent.id != ours), "withdrawn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn r5_a_registration_that_the_registry_did_not_take_is_told_to_it_later() {
+    let config = config();
+    let means = means(&config);
+    let registry = Arc::clone(&means.registry);
+    let guard = Guard::new(Arc::clone(&config.tenants[0]), means);
+    let user = UserId::new("a");
+    let mut held = Held::default();
+    held.unregistered = vec![(user.clone(), Millis(7))];
+    let _ = Book::open(&guard, None, &mut held, Duration::from_secs(1)).await;
+    let known = registry.user("C", &user).await.unwrap().unwrap();
+    assert_eq!(known.registered, Some((Millis(7), Source::Own)));
+    assert!(held.unregistered.is_empty());
 }

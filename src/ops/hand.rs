@@ -49,11 +49,14 @@ fn nobody_deleted(unable: &Unable) -> Problem {
         Unable::Protected(..) => (StatusCode::CONFLICT, "sidecar_user_protected"),
         Unable::Busy => (StatusCode::CONFLICT, "sidecar_deletion_unsettled"),
         Unable::Refused => (StatusCode::BAD_GATEWAY, "sidecar_deletion_refused"),
+        Unable::Unsent => (StatusCode::BAD_GATEWAY, "sidecar_deletion_unsent"),
+        Unable::Gone => (StatusCode::NOT_FOUND, "sidecar_tenant_unknown"),
+        Unable::Slow => (StatusCode::BAD_GATEWAY, "sidecar_list_slow"),
         Unable::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "sidecar_shutting_down"),
     };
     let problem = Problem::new(status, code, format!("Nobody was deleted: {unable}."));
     match unable {
-        Unable::Busy | Unable::Stopping => problem.retry_after(RETRY_AFTER),
+        Unable::Busy | Unable::Unsent | Unable::Stopping => problem.retry_after(RETRY_AFTER),
         _ => problem,
     }
 }
@@ -171,6 +174,9 @@ mod tests {
             ),
             (Unable::Busy, 409, "sidecar_deletion_unsettled"),
             (Unable::Refused, 502, "sidecar_deletion_refused"),
+            (Unable::Unsent, 502, "sidecar_deletion_unsent"),
+            (Unable::Gone, 404, "sidecar_tenant_unknown"),
+            (Unable::Slow, 502, "sidecar_list_slow"),
             (Unable::Stopping, 503, "sidecar_shutting_down"),
         ] {
             let problem = nobody_deleted(&unable);

@@ -5,6 +5,7 @@
 
 pub mod headers;
 pub mod outcome;
+mod registration;
 pub mod replies;
 mod view;
 
@@ -14,25 +15,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response};
-use http_body::Body as _;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::activity::{Notes, Tally};
-use crate::admission::policy::Mode;
 use crate::clock;
-use crate::guard::{Guard, Live, Registration};
+use crate::guard::{Guard, Live};
+use crate::snaptrade::answer::{self, Deletion};
 use crate::snaptrade::budget;
-use crate::snaptrade::proof::RegistrationView;
 use crate::snaptrade::query;
 use crate::snaptrade::route::Route;
 use crate::telemetry::chain;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{Metrics, Place};
-use crate::types::{Timestamp, UserId};
+use crate::types::UserId;
 use crate::upstream::body::{ReplyBody, RequestBody, has_other_coding};
 use crate::upstream::error::UpstreamError;
 use crate::upstream::forward::Forwarder;
@@ -143,6 +139,7 @@ impl Proxy {
                 (reply, clock::since(arrived))
             }
             (Route::DeleteUser, Some(tenant)) => Box::pin(self.delete(request, &view, tenant, arrived)).await,
+            (Route::ResetSecret, Some(tenant)) => Box::pin(self.reset(request, &view, tenant, arrived)).await,
             _ => {
                 let user = user.filter(|_| tenant.is_some() && may_be_activity(route, request.method()));
                 // What is sent is gone; to copy this costs a count.
@@ -153,7 +150,7 @@ impl Proxy {
                     && let (Some(tenant), Some((user, target))) = (tenant, user)
                 {
                     let user = target.query().and_then(|query| query.get(user));
-                    self.note_activity(tenant, route, user.unwrap_or_default(), arrived + passed.1);
+                    self.note_activity(tenant, user.unwrap_or_default(), arrived + passed.1);
                 }
                 passed
             }
@@ -223,12 +220,9 @@ impl Proxy {
     }
 
     /// `SnapTrade` took a call for the user of this raw id.
-    fn note_activity(&self, guard: &Guard, route: Route, user: &str, at: Instant) {
+    fn note_activity(&self, guard: &Guard, user: &str, at: Instant) {
         if let Some(user) = query::decode(user).filter(|user| !user.is_empty()) {
             self.notes.called(guard.client_id(), &user, at);
-            if route == Route::ResetSecret {
-                guard.new_secret(&UserId::new(user));
-            }
         }
     }
 
@@ -268,7 +262,11 @@ impl Proxy {
         let mut request = streaming(request, self.shared.body_idle_timeout);
         // However this ends, also by the caller's leaving.
         let _doubt = guard.doubt();
+        let kept = user.as_ref().map(|user| guard.outdating(user));
         let passed = self.pass(view, &mut request, Route::DeleteUser, arrived).await;
+        if let Some(kept) = kept.filter(|_| is_plainly_refused(&passed.0)) {
+            kept.stands();
+        }
         if let Some(user) = user.filter(|_| passed.0.status().is_success()) {
             self.shared.tally.departed(guard.client_id(), user.clone());
             guard.departed(user);
@@ -276,65 +274,26 @@ impl Proxy {
         passed
     }
 
-    async fn register(
+    /// The application has a user's secret replaced.
+    async fn reset(
         &self,
         request: Request<Incoming>,
         view: &View,
         guard: &Arc<Guard>,
         arrived: Instant,
-    ) -> Response<ReplyBody> {
-        let why_unmanaged = if guard.terms().mode == Mode::Off {
-            Some("mode-off")
-        } else {
-            guard.is_paused().then_some("paused")
-        };
-        if let Some(why) = why_unmanaged {
-            let mut request = streaming(request, self.shared.body_idle_timeout);
-            let (reply, _) = self.pass(view, &mut request, Route::Register, arrived).await;
-            guard.unmanaged();
-            return outcome::unmanaged(reply, why);
+    ) -> Passed {
+        let user = user_of(&request);
+        let mut request = streaming(request, self.shared.body_idle_timeout);
+        let kept = user.as_ref().map(|user| guard.outdating(user));
+        let passed = self.pass(view, &mut request, Route::ResetSecret, arrived).await;
+        if let Some(kept) = kept.filter(|_| is_plainly_refused(&passed.0)) {
+            kept.stands();
         }
-        let (head, body) = request.into_parts();
-        let body = match self.registration_body(body, view.max_registration_bytes()).await {
-            Ok(body) => body,
-            Err(problem) => return self.refused(problem),
-        };
-        let seen = RegistrationView {
-            path: head.uri.path(),
-            query: head.uri.query().unwrap_or_default(),
-            signature: signature(&head.headers),
-            body: &body,
-        };
-        match guard.prove(seen, Timestamp::from(clock::wall())) {
-            Ok(proven) => {
-                let registration = registration(head, body, proven, arrived);
-                let admitted = guard.admit(registration).await;
-                if let Err(refusal) = &admitted.answer {
-                    self.note_limit(Problem::from(refusal));
-                }
-                outcome::reply(admitted)
-            }
-            Err(why) => {
-                let mut request = Request::from_parts(head, RequestBody::full(body));
-                let (reply, _) = self.pass(view, &mut request, Route::Register, clock::now()).await;
-                guard.unproven(why, reply.status().is_success());
-                outcome::unmanaged(reply, why.reason())
-            }
+        if let Some(user) = user.filter(|_| passed.0.status().is_success()) {
+            let at = arrived + passed.1;
+            self.notes.called(guard.client_id(), user.as_str(), at);
         }
-    }
-
-    async fn registration_body(&self, body: Incoming, limit: usize) -> Result<Bytes, Problem> {
-        let too_large = Problem::BodyTooLarge { limit };
-        // Said before the body is asked for (`Expect: 100-continue`), where its length is known.
-        if body.size_hint().lower() > limit as u64 {
-            return Err(too_large);
-        }
-        let body = RequestBody::streaming(body, self.shared.body_idle_timeout);
-        match Limited::new(body, limit).collect().await {
-            Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(too_large),
-            Err(error) => Err(Problem::from(&UpstreamError::caller_body(error))),
-        }
+        passed
     }
 }
 
@@ -359,7 +318,14 @@ impl Drop for InFlight<'_> {
 /// The user that a call is about.
 fn user_of(request: &Request<Incoming>) -> Option<UserId> {
     let raw = query::unique(request.uri().query()?, "userId").ok()??;
-    query::decode(raw).map(UserId::new)
+    let user = query::decode(raw).filter(|user| !user.is_empty());
+    user.map(UserId::new)
+}
+
+/// Whether a user is as before, for certain, after a call that was to delete it or to replace its secret.
+fn is_plainly_refused(reply: &Response<ReplyBody>) -> bool {
+    let judged = answer::classify_deletion(reply.status().as_u16());
+    matches!(judged, Deletion::Refused | Deletion::Rejected)
 }
 
 fn streaming(request: Request<Incoming>, idle: Duration) -> Request<RequestBody> {
@@ -369,29 +335,5 @@ fn streaming(request: Request<Incoming>, idle: Duration) -> Request<RequestBody>
 /// Whether a call tells of a user's activity if `SnapTrade` accepts it: not those that are about the users, and not those
 /// that it answers without looking at a signature, or anybody could make a user look active.
 fn may_be_activity(route: Route, method: &Method) -> bool {
-    matches!(route, Route::Other | Route::ResetSecret) && !matches!(*method, Method::HEAD | Method::OPTIONS)
-}
-
-/// The one `Signature`; with two, nobody knows which the upstream would read.
-fn signature(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut all = headers.get_all("signature").iter();
-    let first = all.next()?;
-    all.next().is_none().then_some(first.as_bytes())
-}
-
-fn registration(
-    mut head: Parts,
-    body: Bytes,
-    proven: crate::snaptrade::proof::Proven,
-    arrived: Instant,
-) -> Registration {
-    headers::strip_hop_by_hop(&mut head.headers);
-    Registration {
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().unwrap_or_default().to_owned(),
-        headers: head.headers,
-        body,
-        proven,
-        arrived,
-    }
+    route == Route::Other && !matches!(*method, Method::HEAD | Method::OPTIONS)
 }

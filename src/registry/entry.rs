@@ -129,4 +129,15 @@ pub struct OpenIntent {
     pub id: EntryId,
     pub victim: UserId,
     pub at: Millis,
+    /// Which one intended it.
+    pub replica: String,
+}
+
+/// What became of the recording of an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intended {
+    /// It is durable.
+    Recorded(EntryId),
+    /// An operator protected its user, or paused the tenant, before it could be: nothing was recorded, and nobody may be deleted.
+    Barred,
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Activity, Changes, ConnectionEvent, Entry, EntryId, Event, OpenIntent, Recorded, Version};
+use super::{
+    Activity, Changes, ConnectionEvent, Entry, EntryId, Event, Intended, OpenIntent, Recorded, Version,
+};
 use crate::admission::known::{Connections, Known, Source};
 use crate::admission::people::People;
 use crate::types::{Millis, UserId};
@@ -115,6 +117,9 @@ impl Memory {
         let mut state = self.state();
         let tenant = state.tenant(tenant);
         let (known, _) = tenant.users.entry(user, Known::default());
+        if is_since(known, at) {
+            return;
+        }
         *known = Known {
             registered: Some((at, source)),
             // Protected by hand is the id, which may be registered anew.
@@ -125,12 +130,12 @@ impl Memory {
         tenant.log(user);
     }
 
-    pub(super) fn gone(&self, tenant: &str, users: &[UserId]) {
+    pub(super) fn gone(&self, tenant: &str, users: &[UserId], at: Millis) {
         let mut state = self.state();
         let tenant = state.tenant(tenant);
         for user in users {
-            tenant.connections.remove(user);
             match tenant.users.get_mut(user) {
+                Some(known) if is_since(known, at) => continue,
                 Some(known) if known.protected => {
                     *known = Known {
                         protected: true,
@@ -140,6 +145,7 @@ impl Memory {
                 Some(_) => tenant.users.remove(user),
                 None => continue,
             }
+            tenant.connections.remove(user);
             tenant.log(user);
         }
     }
@@ -224,6 +230,7 @@ impl Memory {
                     id,
                     victim: victim.clone(),
                     at: entry.at,
+                    replica: entry.replica.clone(),
                 };
                 state.open.insert(id, (entry.tenant.clone(), intent));
                 let deletions = &mut state.tenant(&entry.tenant).deletions;
@@ -253,6 +260,19 @@ impl Memory {
             }
         }
         id
+    }
+
+    pub(super) fn intend(&self, entry: Entry) -> Intended {
+        let is_barred = {
+            let mut state = self.state();
+            let tenant = state.tenant(&entry.tenant);
+            let known = entry.user.as_ref().and_then(|user| tenant.users.get(user));
+            known.is_some_and(|known| known.protected) || (tenant.paused && entry.newcomer.is_some())
+        };
+        if is_barred {
+            return Intended::Barred;
+        }
+        Intended::Recorded(self.record(entry))
     }
 
     pub(super) fn open_intents(&self, tenant: &str) -> Vec<OpenIntent> {
@@ -331,6 +351,11 @@ impl Tenant {
             self.log.pop_front();
         }
     }
+}
+
+/// Whether this user was registered after `at`.
+fn is_since(known: &Known, at: Millis) -> bool {
+    known.registered.is_some_and(|(registered, _)| registered > at)
 }
 
 fn first_seen(at: Millis) -> Known {

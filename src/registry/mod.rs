@@ -19,7 +19,7 @@ mod rows;
 pub(crate) mod simulated;
 mod sqlite;
 
-pub use entry::{Entry, EntryId, Event, OpenIntent, Recorded};
+pub use entry::{Entry, EntryId, Event, Intended, OpenIntent, Recorded};
 
 use std::fmt;
 use std::time::Duration;
@@ -154,7 +154,14 @@ impl Registry {
         })
     }
 
-    /// Whether it worked when it was last used, which a shared registry is every second.
+    /// Finds out whether a file that could not be changed can be again; a shared registry is looked at every second anyhow.
+    pub async fn probe(&self) {
+        if let Self::Sqlite(sqlite) = self {
+            sqlite.probe().await;
+        }
+    }
+
+    /// Whether what was read and what was written last worked; a shared registry is asked every second whether it takes changes.
     pub fn is_up(&self) -> bool {
         match self {
             Self::Memory(_) => true,
@@ -208,14 +215,15 @@ impl Registry {
         ask!(self, seen(tenant, users, at))
     }
 
-    /// A user was registered: a new one, whatever was known by that id before.
+    /// A user was registered: a new one, whatever was known by that id before. One that was registered later stays as it is.
     pub async fn registered(&self, tenant: &str, user: &UserId, at: Millis, source: Source) -> Result<()> {
         ask!(self, registered(tenant, user, at, source))
     }
 
-    /// Users are gone, and what was known of them is forgotten, but for protection by hand: that is of the id.
-    pub async fn gone(&self, tenant: &str, users: &[UserId]) -> Result<()> {
-        ask!(self, gone(tenant, users))
+    /// Users were gone at `at`, and what was known of them is forgotten, but for protection by hand: that is of the id. Those
+    /// that were registered later stay.
+    pub async fn gone(&self, tenant: &str, users: &[UserId], at: Millis) -> Result<()> {
+        ask!(self, gone(tenant, users, at))
     }
 
     /// Adds to what is known of these users' calls. Those that are not remembered are left out.
@@ -276,13 +284,15 @@ impl Registry {
         }
     }
 
-    /// Appends an `Intent`, by the session that holds the turn: once this returns, it is durable, and the turn was held.
-    pub async fn intend(&self, hold: &mut Hold, entry: Entry) -> Result<EntryId> {
+    /// Appends an `Intent`, by the session that holds the turn: once this returns, it is durable, and the turn was held. It is
+    /// not, if its user is protected by hand, or if it is for a newcomer of a tenant that is paused.
+    pub async fn intend(&self, hold: &mut Hold, entry: Entry) -> Result<Intended> {
         match (self, hold) {
             (Self::Postgres(_), Hold::Shared(turn)) => turn.intend(&entry).await,
             #[cfg(test)]
             (Self::Simulated(_), Hold::Simulated(turn)) => turn.intend(&entry).await,
-            (Self::Memory(_) | Self::Sqlite(_), Hold::Local) => self.record(entry).await,
+            (Self::Memory(memory), Hold::Local) => Ok(memory.intend(entry)),
+            (Self::Sqlite(sqlite), Hold::Local) => sqlite.intend(&entry).await,
             // A turn of another registry is none.
             _ => {
                 let what = "the turn is of another registry than the journal; please report this";

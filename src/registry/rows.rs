@@ -124,11 +124,12 @@ pub(super) fn recorded(row: EntryRow) -> Result<Recorded, RegistryError> {
     })
 }
 
-pub(super) fn open_intent((id, victim, at): (i64, String, i64)) -> OpenIntent {
+pub(super) fn open_intent((id, victim, at, replica): (i64, String, i64, String)) -> OpenIntent {
     OpenIntent {
         id: EntryId(id),
         victim: user_id(victim),
         at: Millis(at),
+        replica: told(replica),
     }
 }
 

@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout};
 
 use super::memory::Memory;
 use super::{
-    Activity, Changes, ConnectionEvent, Entry, EntryId, OpenIntent, Recorded, RegistryError, Result, Version,
+    Activity, Changes, ConnectionEvent, Entry, EntryId, Intended, OpenIntent, Recorded, RegistryError,
+    Result, Version,
 };
 use crate::admission::known::{Known, Source};
 use crate::clock::link::{Fate, Link};
@@ -113,6 +114,14 @@ impl Server {
         self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn intend(&self, entry: &Entry) -> Intended {
+        let intended = self.0.memory.intend(entry.clone());
+        if let Intended::Recorded(id) = intended {
+            (self.0.tap)(id, entry);
+        }
+        intended
+    }
+
     fn record(&self, entry: &Entry) -> EntryId {
         let id = self.0.memory.record(entry.clone());
         // Of an outcome that is not recorded, it is the intent's.
@@ -187,11 +196,22 @@ impl Sessions {
 pub struct Simulated {
     server: Server,
     link: Link,
+    read: Arc<Lock<Option<Instant>>>,
 }
 
 impl Simulated {
     pub(crate) fn new(server: Server, link: Link) -> Self {
-        Self { server, link }
+        Self {
+            server,
+            link,
+            read: Arc::default(),
+        }
+    }
+
+    /// When the machine was last told of the deletions that were made, which is the last thing that is read before somebody is
+    /// chosen.
+    pub(crate) fn last_read(&self) -> Option<Instant> {
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn server(&self) -> &Server {
@@ -269,9 +289,10 @@ impl Simulated {
             .await
     }
 
-    pub(super) async fn gone(&self, tenant: &str, users: &[UserId]) -> Result<()> {
+    pub(super) async fn gone(&self, tenant: &str, users: &[UserId], at: Millis) -> Result<()> {
         let (tenant, users) = (tenant.to_owned(), users.to_vec());
-        self.remembers(move |memory| memory.gone(&tenant, &users)).await
+        self.remembers(move |memory| memory.gone(&tenant, &users, at))
+            .await
     }
 
     pub(super) async fn active(&self, batch: &[Activity]) -> Result<()> {
@@ -329,8 +350,11 @@ impl Simulated {
 
     pub(super) async fn deletions(&self, tenant: &str, since: Millis) -> Result<Vec<Millis>> {
         let tenant = tenant.to_owned();
-        self.remembers(move |memory| memory.deletions(&tenant, since))
-            .await
+        let deletions = self
+            .remembers(move |memory| memory.deletions(&tenant, since))
+            .await?;
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Ok(deletions)
     }
 
     pub(super) async fn journal(

@@ -28,7 +28,9 @@ pub struct Sqlite {
     /// Of one connection.
     writer: SqlitePool,
     readers: SqlitePool,
-    works: AtomicBool,
+    /// Whether what was read or written last was; a file that is locked or full can still be read.
+    is_readable: AtomicBool,
+    is_writable: AtomicBool,
     /// Whether it failed since it last took something.
     has_failed: AtomicBool,
     /// Locked: the file is ours.
@@ -37,7 +39,7 @@ pub struct Sqlite {
 
 impl Sqlite {
     pub(super) fn is_up(&self) -> bool {
-        self.works.load(Ordering::Relaxed)
+        self.is_readable.load(Ordering::Relaxed) && self.is_writable.load(Ordering::Relaxed)
     }
 
     pub(super) async fn close(&self) {
@@ -45,17 +47,31 @@ impl Sqlite {
         self.writer.close().await;
     }
 
-    /// As [`Self::done`], of a change. That it works again is said here: a file that is locked or full can still be read.
+    /// Where the last change failed, tries one that costs next to nothing: nobody may want to change anything until it is known
+    /// to work again.
+    pub(super) async fn probe(&self) {
+        if !self.is_writable.load(Ordering::Relaxed) {
+            let probed = self.rewrite_version().await;
+            // What failed was said when it did.
+            let _ = self.written(probed);
+        }
+    }
+
+    /// As [`Self::done`], of a change. That it works again is said here.
     fn written<T>(&self, result: sqlx::Result<T>) -> Result<T> {
         if result.is_ok() && self.has_failed.swap(false, Ordering::Relaxed) {
             tracing::info!("the registry {} works again", self.path.display());
         }
-        self.done(result)
+        self.noted(&self.is_writable, result)
     }
 
-    /// Notes whether it worked, and puts what did not into words.
+    /// Notes whether something could be read, and puts what failed into words.
     fn done<T>(&self, result: sqlx::Result<T>) -> Result<T> {
-        self.works.store(result.is_ok(), Ordering::Relaxed);
+        self.noted(&self.is_readable, result)
+    }
+
+    fn noted<T>(&self, works: &AtomicBool, result: sqlx::Result<T>) -> Result<T> {
+        works.store(result.is_ok(), Ordering::Relaxed);
         if result.is_err() {
             self.has_failed.store(true, Ordering::Relaxed);
         }

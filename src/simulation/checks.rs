@@ -17,14 +17,14 @@ const INTENT_AGE_MAX: Duration = Duration::from_secs(1);
 const HEARD: Duration = Duration::from_millis(100);
 
 /// What a deletion rests on.
-struct Ground<'d> {
+pub(super) struct Ground<'d> {
     machine: &'d Machine,
-    victim: &'d str,
-    live: &'d [String],
+    pub(super) victim: &'d str,
+    pub(super) live: &'d [String],
     intent: &'d Recorded,
     /// When the intent was committed; of a journal in memory, that is not known.
     committed: Option<Instant>,
-    is_by_hand: bool,
+    pub(super) is_by_hand: bool,
 }
 
 impl Witness {
@@ -51,6 +51,8 @@ impl Witness {
                 self.check_protections(&ground);
                 self.check_newcomer(&ground);
                 self.check_need(&ground);
+                self.check_order(&ground);
+                self.check_number(&ground, &journal);
                 self.check_fuse(&ground, &journal);
             }
         }
@@ -128,6 +130,10 @@ impl Witness {
         );
         if self.plan.is_shared {
             let granted = super::granted(&self.registries, machine.name());
+            let read = super::last_read(&self.registries, machine.name());
+            self.require(read >= listed, || {
+                format!("R14: {victim} is deleted although what is known was not read since the list")
+            });
             let is_of_this_turn = granted.is_none_or(|granted| listed.is_some_and(|at| at >= granted));
             self.require(is_of_this_turn, || {
                 format!("R3: {victim} is deleted on a list from before the turn")
@@ -195,6 +201,7 @@ impl Witness {
         });
         let since = self.registered.get(&newcomer).map(Instant::elapsed);
         let is_there = live.contains(&newcomer) && since.is_none_or(|since| since > Duration::from_secs(8));
+        let is_there = is_there && !self.departed.contains(&newcomer);
         let is_listed = is_there && !self.doomed(live).contains(&newcomer) && !self.may_be_lied_to;
         self.require(!is_listed, || {
             format!("R4: {victim} is deleted for {newcomer}, who is there already")
@@ -222,7 +229,11 @@ impl Witness {
             .map_or("", |user| user.as_str());
         let was_refused = self.limit_said.contains(newcomer);
         // What a list showed before the error, and no more after it.
-        let is_plain = !(hardships.network || hardships.database || hardships.vendor || hardships.stops);
+        let lost = self
+            .lost
+            .is_some_and(|at| at.elapsed() < self.terms.settle_timeout);
+        let is_plain =
+            !(lost || hardships.network || hardships.database || hardships.vendor || hardships.stops);
         let is_for_nothing = was_refused && self.had_room && is_plain && self.terms.mode == Mode::Enforce;
         self.require(!is_for_nothing, || {
             format!("R4: {victim} is deleted although there was room again when the users were listed")
@@ -244,6 +255,31 @@ impl Witness {
         });
         self.require(!doomed.contains(victim), || {
             format!("R10: {victim} is deleted twice")
+        });
+    }
+
+    /// One that is far above its limit is a wrong setting.
+    fn check_number(&mut self, ground: &Ground<'_>, journal: &[Recorded]) {
+        let newcomer = ground.intent.entry.newcomer.as_ref();
+        let arrived = newcomer.and_then(|user| self.arrived.get(user.as_str()).copied());
+        if self.plan.hardships.leavers || arrived.is_none() {
+            return;
+        }
+        let is_for_it = |recorded: &&Recorded| {
+            recorded.entry.event == Event::Intent
+                && recorded.entry.newcomer.as_ref() == newcomer
+                && self.committed.get(&recorded.id).copied() >= arrived
+                && !matches!(outcome(journal, recorded), Some("withdrawn" | "refused"))
+        };
+        let (made, most) = (
+            journal.iter().filter(is_for_it).count(),
+            self.terms.max_per_registration,
+        );
+        self.require(made <= most, || {
+            format!(
+                "R4: {} is the deletion number {made} for one registration",
+                ground.victim
+            )
         });
     }
 

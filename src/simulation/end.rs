@@ -110,7 +110,9 @@ impl World {
         } else {
             room + evictable
         };
-        let newcomers = possible.min(3).min(terms.fuse.evictions);
+        // An empty list is not believed at once.
+        let newcomers = if users.is_empty() { 0 } else { possible.min(3) };
+        let newcomers = newcomers.min(terms.fuse.evictions);
         self.tell(&format!(
             "all is well; {newcomers} come, with room for {room} of {}",
             terms.max_users

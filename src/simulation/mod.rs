@@ -7,6 +7,8 @@
 mod caller;
 mod checks;
 mod end;
+mod moments;
+mod order;
 mod plan;
 mod sidecar;
 mod trouble;
@@ -48,6 +50,14 @@ fn journal(registry: &Registry) -> Vec<Recorded> {
 fn granted(registries: &BTreeMap<String, Arc<Registry>>, machine: &str) -> Option<Instant> {
     match &**registries.get(machine)? {
         Registry::Simulated(simulated) => simulated.server().granted(TENANT, machine),
+        _ => None,
+    }
+}
+
+/// When the machine was last told what is known.
+fn last_read(registries: &BTreeMap<String, Arc<Registry>>, machine: &str) -> Option<Instant> {
+    match &**registries.get(machine)? {
+        Registry::Simulated(simulated) => simulated.last_read(),
         _ => None,
     }
 }

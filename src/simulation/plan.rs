@@ -93,6 +93,7 @@ impl Plan {
             latency: dice.pick([5, 30, 150]),
             slow: if is_bad { dice.below(6) } else { 0 },
             lossy: if is_bad { dice.below(8) } else { 0 },
+            far: if is_bad { dice.pick([0, 10, 50]) } else { 0 },
         };
         Self {
             is_calm,
@@ -169,13 +170,14 @@ fn flags(dice: &mut Dice, is_calm: bool, max_users: usize) -> Vec<(String, Strin
             Mode::Observe,
         ])
     };
-    let span = |dice: &mut Dice| if is_calm { 0 } else { dice.pick([0, 0, 0, 8]) };
+    let span = |dice: &mut Dice| if is_calm { 0 } else { dice.pick([0, 0, 8]) };
     let (min_age, active_within) = (span(dice), span(dice));
     let evictions = if is_calm {
         60
     } else {
         dice.pick([1, 2, 3, 60, 60, 60])
     };
+    let per_registration = if is_calm { 3 } else { dice.pick([1, 3, 3]) };
     let settle = dice.pick([12, 20]);
     let order = dice.pick(["oldest", "least-recently-active, oldest", "never-active, oldest"]);
     let order: Vec<String> = order.split(", ").map(|key| format!("{key:?}")).collect();
@@ -192,6 +194,7 @@ fn flags(dice: &mut Dice, is_calm: bool, max_users: usize) -> Vec<(String, Strin
         ("eviction.protect", "[\"vip-*\"]".to_owned()),
         ("eviction.min_age", format!("{min_age}s")),
         ("eviction.active_within", format!("{active_within}s")),
+        ("eviction.max_per_registration", per_registration.to_string()),
         ("eviction.fuse.evictions", evictions.to_string()),
         ("eviction.fuse.window", "60s".to_owned()),
     ];

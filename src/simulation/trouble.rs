@@ -13,7 +13,7 @@ use crate::simulator::{Fault, FaultCall, FaultKind};
 use crate::types::UserId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+pub(super) enum Trouble {
     CutOff,
     DatabaseCutOff,
     DatabaseDown,
@@ -24,6 +24,8 @@ enum Trouble {
     Term,
     Outsider,
     Hand,
+    /// The application deletes a user itself.
+    Departure,
 }
 
 impl World {
@@ -44,23 +46,27 @@ impl World {
             (hardships.outsiders, Trouble::Outsider),
             (hardships.hands, Trouble::Hand),
         ];
-        let possible: Vec<Trouble> = possible
-            .iter()
-            .filter(|(is, _)| *is)
-            .map(|(_, trouble)| *trouble)
-            .collect();
-        if possible.is_empty() {
+        let Some(trouble) = self.draw(&possible) else {
             return;
-        }
-        let drawn = self.dice(|dice| dice.below(possible.len() as u64));
-        let trouble = possible[usize::try_from(drawn).unwrap_or_default()];
+        };
         self.witness().counts.troubles += 1;
         let place = self.dice(|dice| dice.below(self.plan.replicas as u64));
         let place = usize::try_from(place).unwrap_or_default();
         self.befall(trouble, place).await;
     }
 
-    async fn befall(self: &Rc<Self>, trouble: Trouble, place: usize) {
+    /// One of those that there are.
+    pub(super) fn draw(&self, among: &[(bool, Trouble)]) -> Option<Trouble> {
+        let possible: Vec<Trouble> = among
+            .iter()
+            .filter(|(is, _)| *is)
+            .map(|(_, trouble)| *trouble)
+            .collect();
+        let drawn = self.dice(|dice| dice.below(possible.len().max(1) as u64));
+        possible.get(usize::try_from(drawn).unwrap_or_default()).copied()
+    }
+
+    pub(super) async fn befall(self: &Rc<Self>, trouble: Trouble, place: usize) {
         let time = self.dice(|dice| {
             if dice.percent(70) {
                 dice.millis(6_000)
@@ -120,6 +126,7 @@ impl World {
             }
             Trouble::Outsider => self.outsider(),
             Trouble::Hand => self.by_hand(place, time).await,
+            Trouble::Departure => self.depart(&sidecar).await,
         }
         self.tell(&format!("{trouble:?} is over for {name}"));
     }
@@ -135,6 +142,7 @@ impl World {
     fn inject(&self) {
         let fault = self.dice(|dice| {
             let call = dice.pick([
+                FaultCall::Register,
                 FaultCall::Register,
                 FaultCall::List,
                 FaultCall::Delete,
@@ -156,6 +164,16 @@ impl World {
             self.tell(&format!("{user} was registered elsewhere"));
         } else if let Some(user) = self.any_user() {
             self.vendor.remove_user(&user);
+            let mut witness = self.witness();
+            let settle = witness.terms.settle_timeout;
+            let is_new = witness
+                .registered
+                .get(&user)
+                .is_some_and(|at| at.elapsed() < settle);
+            if is_new {
+                witness.lost = Some(Instant::now());
+            }
+            drop(witness);
             self.tell(&format!("{user} was deleted elsewhere"));
         }
     }

@@ -7,12 +7,14 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
+use super::moments::Moment;
 use super::plan::{LIMIT_STATUS, Plan};
 use crate::admission::Terms;
 use crate::clock::machine::Machine;
-use crate::registry::{Entry, EntryId, Recorded, Registry};
+use crate::registry::{Entry, EntryId, Event, Recorded, Registry};
 use crate::simulator::{CallKind, Deed};
 
 /// A deletion that a sidecar sent.
@@ -42,6 +44,8 @@ pub(super) struct Witness {
     pub(super) began: Instant,
     /// What is wrong, the first first.
     pub(super) faults: Vec<String>,
+    /// Told of what somebody may be lurking for.
+    pub(super) moments: UnboundedSender<Moment>,
     pub(super) is_verbose: bool,
     pub(super) trace: DefaultHasher,
     pub(super) steps: usize,
@@ -54,11 +58,14 @@ pub(super) struct Witness {
     pub(super) sent: Vec<Sent>,
     /// When each machine last asked who is there.
     pub(super) listed: BTreeMap<String, Instant>,
-    /// When a machine last sent a deletion for the application.
+    /// When the application last had a machine delete somebody, and whom it deleted.
     pub(super) departures: BTreeMap<String, Instant>,
+    pub(super) departed: BTreeSet<String>,
     /// Since when a machine is to stop.
     pub(super) stopping: BTreeMap<String, Instant>,
     pub(super) attempts: BTreeMap<String, Attempt>,
+    /// By the number of the call: whom it registers.
+    pub(super) callers: BTreeMap<String, String>,
     /// Users for whom SnapTrade said that there is no room.
     pub(super) limit_said: BTreeSet<String>,
     pub(super) registered: BTreeMap<String, Instant>,
@@ -73,9 +80,13 @@ pub(super) struct Witness {
     /// Users whose protection by hand was asked for.
     pub(super) asked_for: BTreeSet<String>,
     pub(super) active: BTreeMap<String, Instant>,
+    /// Users that were ever called for, whatever came of it.
+    pub(super) called: BTreeSet<String>,
     pub(super) secrets: BTreeSet<String>,
     /// Whether SnapTrade would have registered somebody when the users were last listed.
     pub(super) had_room: bool,
+    /// When somebody was deleted elsewhere whom a sidecar had just registered. It counts, as long as lists may lag.
+    pub(super) lost: Option<Instant>,
     /// SnapTrade said that nobody is there, and it may not have been so.
     pub(super) may_be_lied_to: bool,
     pub(super) deletions: usize,
@@ -93,12 +104,13 @@ pub(super) struct Counts {
 }
 
 impl Witness {
-    pub(super) fn new(plan: Arc<Plan>, is_verbose: bool) -> Self {
+    pub(super) fn new(plan: Arc<Plan>, moments: UnboundedSender<Moment>, is_verbose: bool) -> Self {
         Self {
             terms: plan.terms(),
             plan,
             began: Instant::now(),
             faults: Vec::new(),
+            moments,
             is_verbose,
             trace: DefaultHasher::new(),
             steps: 0,
@@ -108,8 +120,10 @@ impl Witness {
             sent: Vec::new(),
             listed: BTreeMap::new(),
             departures: BTreeMap::new(),
+            departed: BTreeSet::new(),
             stopping: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            callers: BTreeMap::new(),
             limit_said: BTreeSet::new(),
             registered: BTreeMap::new(),
             arrived: BTreeMap::new(),
@@ -119,8 +133,10 @@ impl Witness {
             protected: BTreeMap::new(),
             asked_for: BTreeSet::new(),
             active: BTreeMap::new(),
+            called: BTreeSet::new(),
             secrets: BTreeSet::new(),
             had_room: false,
+            lost: None,
             may_be_lied_to: false,
             deletions: 0,
             most_live: 0,
@@ -171,17 +187,19 @@ impl Witness {
             number.unwrap_or("of its own")
         ));
         if is_to("GET /snapTrade/listUsers") {
+            let _ = self.moments.send(Moment::Listed(name.clone()));
             self.listed.insert(name, Instant::now());
         } else if is_to("DELETE /snapTrade/deleteUser") && number.is_none() {
             self.deletes(machine, &user, &live());
-        } else if is_to("DELETE /snapTrade/deleteUser") {
-            self.departures.insert(name, Instant::now());
         } else if is_to("POST /snapTrade/registerUser") {
             self.registers(number.unwrap_or_default());
         }
     }
 
     fn registers(&mut self, number: &str) {
+        if let Some(user) = self.callers.get(number).cloned() {
+            let _ = self.moments.send(Moment::Registering(user));
+        }
         let attempt = self.attempts.entry(number.to_owned()).or_default();
         attempt.sent += 1;
         let Attempt {
@@ -247,6 +265,8 @@ impl Witness {
         match status {
             200 => {
                 self.over(user);
+                self.had_room = false;
+                self.departed.remove(user);
                 self.registered.insert(user.to_owned(), Instant::now());
                 self.active.remove(user);
             }
@@ -284,6 +304,13 @@ impl Witness {
             entry.intent
         ));
         self.committed.insert(id, Instant::now());
+        if entry.event == Event::Intent {
+            let _ = self.moments.send(Moment::Intended(entry.replica.clone()));
+            let has_turn = super::granted(&self.registries, &entry.replica).is_some();
+            self.require(has_turn, || {
+                format!("R8: {} intends a deletion and has not the turn", entry.replica)
+            });
+        }
     }
 
     /// How long ago that was.

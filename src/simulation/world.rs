@@ -1,12 +1,16 @@
 //! A world: SnapTrade, a database, a network, machines with sidecars, and callers.
 
+mod callers;
 mod verdicts;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::Notify;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -67,6 +71,8 @@ pub(super) struct World {
     calls: Cell<u64>,
     boots: Cell<u64>,
     is_healed: Rc<Cell<bool>>,
+    /// By user: the callers that may leave as their registration is sent.
+    pub(super) leaving: RefCell<BTreeMap<String, Rc<Notify>>>,
 }
 
 impl World {
@@ -76,7 +82,10 @@ impl World {
         if is_verbose {
             eprintln!("{plan:#?}");
         }
-        let world = Self::new(dice, plan, is_verbose);
+        let (moments, coming) = unbounded_channel();
+        let witness = Witness::new(Arc::clone(&plan), moments, is_verbose);
+        let world = Self::new(dice, plan, witness);
+        spawn_local(Rc::clone(&world).lurk(coming));
         // Whoever is there has been for a while.
         sleep(Duration::from_secs(10)).await;
         for _ in 0..world.plan.replicas {
@@ -98,8 +107,8 @@ impl World {
         }
     }
 
-    fn new(mut dice: Dice, plan: Arc<Plan>, is_verbose: bool) -> Rc<Self> {
-        let witness = Arc::new(Mutex::new(Witness::new(Arc::clone(&plan), is_verbose)));
+    fn new(mut dice: Dice, plan: Arc<Plan>, witness: Witness) -> Rc<Self> {
+        let witness = Arc::new(Mutex::new(witness));
         let observer = Arc::clone(&witness);
         let wall = jiff::Timestamp::from_second(EPOCH.as_secs().cast_signed()).expect("it is in range");
         let vendor = Simulator::detached(
@@ -122,7 +131,8 @@ impl World {
         spawn_local(async move {
             while let Some(end) = accepted.recv().await {
                 // It closes connections whenever it likes.
-                let short = Duration::from_millis(50) + luck.millis(3_000);
+                let bound = if luck.percent(50) { 300 } else { 3_000 };
+                let short = Duration::from_millis(50) + luck.millis(bound);
                 let is_short = is_short && !is_well.get();
                 let life = if is_short { short } else { Duration::from_hours(1) };
                 tokio::spawn(timeout(life, serving.serve(end, None)));
@@ -142,6 +152,7 @@ impl World {
             calls: Cell::new(0),
             boots: Cell::new(0),
             is_healed,
+            leaving: RefCell::default(),
         })
     }
 
@@ -197,7 +208,7 @@ impl World {
         for number in 0..self.plan.callers {
             tasks.spawn_local(Rc::clone(self).newcomer(number));
         }
-        for _ in 0..self.plan.callers / 2 {
+        for _ in 0..self.plan.callers {
             tasks.spawn_local(Rc::clone(self).passer_by());
         }
         if self.plan.hardships.departures {
@@ -232,55 +243,14 @@ impl World {
         self.calls.get()
     }
 
-    async fn newcomer(self: Rc<Self>, number: u64) {
-        sleep(self.moment()).await;
-        let kind = self.dice(|dice| dice.pick(["new", "new", "new", "new", "vip"]));
-        let user = if self.plan.is_calm {
-            format!("new-{number}")
-        } else {
-            format!("{kind}-{number}")
-        };
-        let sidecar = self.any_sidecar();
-        let leaves = self.plan.hardships.leavers && self.dice(|dice| dice.percent(40));
-        if !leaves {
-            let is_forged = !self.plan.is_calm && self.dice(|dice| dice.percent(10));
-            if is_forged {
-                self.forge(&user, &sidecar).await;
-            } else {
-                self.register(&user, &sidecar).await;
-            }
-            return;
-        }
-        let patience = self.dice(|dice| dice.millis(6_000));
-        if timeout(patience, self.register(&user, &sidecar)).await.is_ok() {
-            return;
-        }
-        self.tell(&format!("the caller for {user} leaves"));
-        self.witness().left.insert(user.clone(), Instant::now());
-        if self.dice(|dice| dice.percent(70)) {
-            sleep(self.dice(|dice| dice.millis(30_000))).await;
-            if let Some(answer) = self.register(&user, &sidecar).await {
-                self.check_return(&user, &answer);
-            }
-        }
-    }
-
-    /// Somebody who has not the key registers a user.
-    async fn forge(&self, user: &str, sidecar: &Sidecar) {
-        self.witness().forged.insert(user.to_owned());
-        let call = Call::register(self.number(), user).forged();
-        let answer = self.call(&call, sidecar, &format!("forges {user}")).await;
-        let status = answer.map(|answer| answer.status);
-        self.witness().require(status != Some(200), || {
-            format!("R2: {user} is registered without proof")
-        });
-    }
-
     /// Registers a user, and sees whether the answer is right.
     pub(super) async fn register(&self, user: &str, sidecar: &Sidecar) -> Option<Answer> {
         let call = Call::register(self.number(), user);
         let arrived = Instant::now();
         self.witness().arrived.insert(user.to_owned(), arrived);
+        self.witness()
+            .callers
+            .insert(call.number.to_string(), user.to_owned());
         self.witness().left.remove(user);
         let answer = self.call(&call, sidecar, &format!("registers {user}")).await?;
         self.check_registration(user, &call, &answer);
@@ -317,42 +287,22 @@ impl World {
         Some(answer)
     }
 
-    /// A call for a user, which passes through whatever is broken.
-    async fn passer_by(self: Rc<Self>) {
-        sleep(self.moment()).await;
-        let Some(user) = self.any_user() else { return };
-        let sidecar = self.any_sidecar();
-        let call = Call::accounts(self.number(), &user);
-        let began = Instant::now();
-        let answer = self.call(&call, &sidecar, &format!("is for {user}")).await;
-        let hardships = self.plan.hardships;
-        let is_clear = !(hardships.network || hardships.vendor || hardships.stops);
-        if let Some(answer) = answer {
-            let took = began.elapsed();
-            let mut witness = self.witness();
-            let is_prompt = answer.status == 200 && took < Duration::from_secs(2);
-            witness.require(!is_clear || is_prompt, || {
-                format!("R14: a call for {user} got {} after {took:?}", answer.status)
-            });
-            if answer.status == 200 {
-                witness.active.insert(user, Instant::now());
-            }
-        }
-    }
-
     pub(super) fn any_user(&self) -> Option<String> {
         let users = self.vendor.users();
         let place = self.dice(|dice| dice.below(users.len().max(1) as u64));
         users.get(usize::try_from(place).unwrap_or_default()).cloned()
     }
 
-    /// The application deletes a user itself.
-    async fn departure(self: Rc<Self>) {
-        sleep(self.moment()).await;
-        let Some(user) = self.any_user() else { return };
-        let sidecar = self.any_sidecar();
-        let call = Call::delete(self.number(), &user);
-        self.call(&call, &sidecar, &format!("deletes {user}")).await;
+    pub(super) fn is_healed(&self) -> bool {
+        self.is_healed.get()
+    }
+
+    /// Where this machine stands, if it was not replaced.
+    pub(super) fn place_of(&self, machine: &str) -> Option<usize> {
+        let hosts = self.hosts.borrow();
+        hosts
+            .iter()
+            .position(|host| host.sidecar.machine.name() == machine)
     }
 
     /// All is well from now on.

@@ -19,6 +19,8 @@ pub(super) const BODY_KEPT_BYTES_MAX: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Arrived {
     pub(super) kind: CallKind,
+    /// Its place among all calls.
+    pub(super) number: usize,
     pub(super) parts: Parts,
     pub(super) body: Gathered,
 }
@@ -72,7 +74,12 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 impl Arrived {
     pub(super) fn new(parts: Parts, body: Gathered) -> Self {
         let kind = CallKind::of(&parts.method, bare_path(parts.uri.path()));
-        Self { kind, parts, body }
+        Self {
+            kind,
+            number: 0,
+            parts,
+            body,
+        }
     }
 
     pub(super) fn query(&self) -> &str {

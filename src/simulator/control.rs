@@ -1,17 +1,18 @@
 //! The control endpoints, for tests that run in another process.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::arrived::Arrived;
 use super::calls::CallKind;
 use super::faults::{Fault, FaultKind};
-use super::options::Options;
+use super::options::{Options, millis};
 use super::replies::{Reply, error, json};
 use super::state::State;
 
@@ -35,6 +36,14 @@ struct Added<'a> {
     user_secret: &'a str,
 }
 
+/// How long there is no network.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cut {
+    #[serde(rename = "for_ms", with = "millis")]
+    duration: Duration,
+}
+
 pub(super) fn is_control(path: &str) -> bool {
     path.strip_prefix(ROOT)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -52,6 +61,7 @@ pub(super) fn control(state: &mut State, call: &Arrived) -> Reply {
             shown(state)
         }
         (&Method::PATCH, "/options") => change_options(state, &call.body.kept),
+        (&Method::POST, "/cut") => cut(state, &call.body.kept),
         (&Method::DELETE, "/calls") => {
             state.clear_calls();
             shown(state)
@@ -129,6 +139,16 @@ fn patched(options: &Options, body: &[u8]) -> Result<Options, String> {
     }
 }
 
+fn cut(state: &State, body: &[u8]) -> Reply {
+    match serde_json::from_slice::<Cut>(body) {
+        Ok(Cut { duration }) => {
+            state.cut.send_replace(duration);
+            shown(state)
+        }
+        Err(fault) => refused(&fault.to_string()),
+    }
+}
+
 fn add_user(state: &mut State, id: &str) -> Reply {
     match state.add_user(id) {
         Some(secret) => json(
@@ -165,7 +185,7 @@ fn refused(why: &str) -> Reply {
 fn unknown(method: &Method, path: &str) -> Reply {
     let detail = format!(
         "There is no {method} {path}. There are GET {ROOT}, POST and DELETE {ROOT}/faults, PATCH {ROOT}/options, \
-         DELETE {ROOT}/calls, POST and DELETE {ROOT}/users/<id>."
+         POST {ROOT}/cut, DELETE {ROOT}/calls, POST and DELETE {ROOT}/users/<id>."
     );
     error(404, "simulator_unknown_path", &detail)
 }

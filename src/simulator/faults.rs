@@ -124,6 +124,26 @@ pub enum FaultKind {
     TruncatedBody,
 }
 
+impl FaultKind {
+    /// As in JSON, without its values.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Status { done: false, .. } => "status",
+            Self::Status { done: true, .. } => "status_done",
+            Self::Throttled(_) => "throttled",
+            Self::Delay(_) => "delay_ms",
+            Self::DelayAfter(_) => "delay_after_ms",
+            Self::ResetBefore => "reset_before",
+            Self::ResetAfter => "reset_after",
+            Self::CloseBefore => "close_before",
+            Self::CloseAfter => "close_after",
+            Self::Hang => "hang",
+            Self::HangAfter => "hang_after",
+            Self::TruncatedBody => "truncated_body",
+        }
+    }
+}
+
 /// The faults that wait, first come first served.
 #[derive(Debug, Default)]
 pub(super) struct Faults(VecDeque<Fault>);

@@ -53,6 +53,7 @@
 //! | `POST /_simulator/faults` | adds a [`Fault`] |
 //! | `DELETE /_simulator/faults` | drops those that wait |
 //! | `PATCH /_simulator/options` | changes the [`Options`] that are named |
+//! | `POST /_simulator/cut` `{"for_ms":3000}` | closes listener and connections in 0.1 s, and listens again after that time |
 //! | `DELETE /_simulator/calls` | forgets the calls and begins `deletions` and `most_live` anew |
 //! | `POST /_simulator/users/<id>` | adds a user, whatever the limit: 201 `{"userId","userSecret"}`, or 409 |
 //! | `DELETE /_simulator/users/<id>` | takes a user away, at once and without a trace; 404 if there is none |
@@ -65,6 +66,8 @@ mod echo;
 mod faults;
 mod gzip;
 mod options;
+mod outside;
+mod record;
 mod replies;
 mod serve;
 mod signature;
@@ -95,13 +98,13 @@ pub use self::state::{Deed, Observer};
 /// A running stand-in. It stops when this is dropped.
 pub struct Simulator {
     addr: SocketAddr,
-    /// None where every connection is accepted elsewhere.
-    listener: Option<Arc<TcpListener>>,
     shared: Arc<Shared>,
 }
 
 struct Shared {
     state: Mutex<State>,
+    /// None while the network is cut, and where every connection is accepted elsewhere.
+    listener: Mutex<Option<Arc<TcpListener>>>,
     /// Told of every change, so that nobody has to poll.
     changed: watch::Sender<()>,
     stop: CancellationToken,
@@ -117,6 +120,30 @@ impl Shared {
         self.changed.send_replace(());
         outcome
     }
+
+    fn listener(&self) -> Option<Arc<TcpListener>> {
+        self.listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn open(&self, listener: TcpListener) {
+        let listener = Some(Arc::new(listener));
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = listener;
+    }
+
+    fn close(&self) {
+        let listener = self
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        // On Linux this frees the port at once; elsewhere the listener is closed with its task.
+        if let Some(listener) = listener {
+            let _ = SockRef::from(&*listener).shutdown(Shutdown::Both);
+        }
+    }
 }
 
 impl Simulator {
@@ -124,22 +151,21 @@ impl Simulator {
     ///
     /// Fails if the address cannot be listened on.
     pub async fn start(options: Options, listen: SocketAddr) -> io::Result<Self> {
-        let listener = Arc::new(TcpListener::bind(listen).await?);
+        let listener = TcpListener::bind(listen).await?;
         let addr = listener.local_addr()?;
         let stop = CancellationToken::new();
         let (outbox, sending) = webhooks::outbox(stop.clone());
         tokio::spawn(sending);
+        let state = State::new(options, outbox, None);
+        let cuts = state.cut.subscribe();
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(options, outbox, None)),
+            state: Mutex::new(state),
+            listener: Mutex::new(Some(Arc::new(listener))),
             changed: watch::Sender::new(()),
             stop,
         });
-        tokio::spawn(serve::accept(Arc::clone(&shared), Arc::clone(&listener)));
-        Ok(Self {
-            addr,
-            listener: Some(listener),
-            shared,
-        })
+        tokio::spawn(serve::listen(Arc::clone(&shared), addr, cuts));
+        Ok(Self { addr, shared })
     }
 
     /// One that listens nowhere, for [`Self::serve`], and leaves nothing to chance: what it makes up follows from `seed`, and
@@ -151,12 +177,12 @@ impl Simulator {
         state.observer = Some(observer);
         let shared = Shared {
             state: Mutex::new(state),
+            listener: Mutex::new(None),
             changed: watch::Sender::new(()),
             stop: CancellationToken::new(),
         };
         Self {
             addr: SocketAddr::from(([0, 0, 0, 0], 0)),
-            listener: None,
             shared: Arc::new(shared),
         }
     }
@@ -169,7 +195,11 @@ impl Simulator {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        serve::serve(Arc::clone(&self.shared), stream, socket)
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let online = shared.stop.clone();
+            serve::serve(shared, stream, socket, &online).await;
+        }
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -179,6 +209,12 @@ impl Simulator {
     /// The base URL, without a slash at its end.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// Writes down what arrives from now on and what it does, a line of JSON each (`docs/simulator.md`).
+    pub fn record_to(&self, to: impl io::Write + Send + 'static) {
+        self.shared
+            .change(|state| state.record = Some(record::Record::new(Box::new(to))));
     }
 
     pub fn inject(&self, fault: Fault) {
@@ -280,10 +316,7 @@ impl Simulator {
     /// Stops listening, and ends every connection as soon as the runtime gets to it.
     pub fn stop(&self) {
         self.shared.stop.cancel();
-        // On Linux this frees the port at once; elsewhere the listener is closed with its task.
-        if let Some(listener) = &self.listener {
-            let _ = SockRef::from(&**listener).shutdown(Shutdown::Both);
-        }
+        self.shared.close();
     }
 }
 

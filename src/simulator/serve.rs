@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use hyper_util::server::conn::auto;
 use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
@@ -28,6 +29,9 @@ const CONNECTIONS_MAX: usize = 10_000;
 
 /// How long to leave the listener alone after it failed, which it does where the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Before the network is cut: the call that asks for it gets its answer.
+const CUT_AFTER: Duration = Duration::from_millis(100);
 
 /// One connection, as its calls see it.
 struct Line {
@@ -45,7 +49,37 @@ enum Outcome {
     Hang,
 }
 
-pub(super) async fn accept(shared: Arc<Shared>, listener: Arc<TcpListener>) {
+/// Accepts callers until the stand-in stops. While the network is cut there is no listener, and no connection.
+pub(super) async fn listen(shared: Arc<Shared>, addr: SocketAddr, mut cuts: watch::Receiver<Duration>) {
+    loop {
+        let Some(listener) = shared.listener() else {
+            return;
+        };
+        let online = shared.stop.child_token();
+        let cut = tokio::select! {
+            () = accept(&shared, listener, &online) => return,
+            Ok(()) = cuts.changed() => *cuts.borrow_and_update(),
+        };
+        tokio::time::sleep(CUT_AFTER).await;
+        online.cancel();
+        shared.close();
+        let again = async {
+            tokio::time::sleep(cut).await;
+            // The port is taken for as long as the system remembers the listener.
+            loop {
+                match TcpListener::bind(addr).await {
+                    Ok(listener) => return shared.open(listener),
+                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                }
+            }
+        };
+        if shared.stop.run_until_cancelled(again).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn accept(shared: &Arc<Shared>, listener: Arc<TcpListener>, online: &CancellationToken) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let accepting = async {
         while let Ok(place) = Arc::clone(&room).acquire_owned().await {
@@ -53,30 +87,34 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: Arc<TcpListener>) {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let shared = Arc::clone(&shared);
+            let (shared, online) = (Arc::clone(shared), online.clone());
             tokio::spawn(async move {
-                serve_tcp(shared, stream).await;
+                serve_tcp(shared, stream, &online).await;
                 drop(place);
             });
         }
     };
-    shared.stop.run_until_cancelled(accepting).await;
+    online.run_until_cancelled(accepting).await;
 }
 
-async fn serve_tcp(shared: Arc<Shared>, stream: TcpStream) {
+async fn serve_tcp(shared: Arc<Shared>, stream: TcpStream, online: &CancellationToken) {
     // Both are niceties: without the first it is slower, without the second a reset becomes a close.
     let _ = stream.set_nodelay(true);
     let socket = SockRef::from(&stream).try_clone().ok();
-    serve(shared, stream, socket).await;
+    serve(shared, stream, socket, online).await;
 }
 
-/// Serves one connection until it ends, a fault ends it, or the stand-in stops.
-pub(super) async fn serve<S>(shared: Arc<Shared>, stream: S, socket: Option<Socket>)
-where
+/// Serves one connection until it ends, a fault ends it, or `online` does.
+pub(super) async fn serve<S>(
+    shared: Arc<Shared>,
+    stream: S,
+    socket: Option<Socket>,
+    online: &CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let line = Arc::new(Line {
-        cut: shared.stop.child_token(),
+        cut: online.child_token(),
         socket,
     });
     let service = service_fn(|request| {
@@ -119,17 +157,13 @@ async fn answer(shared: Arc<Shared>, line: &Line, request: Request<Incoming>) ->
 
 /// Logs the call, does its work in a task of its own, so that it is finished even if the caller goes away, and brings
 /// about the outcome.
-async fn perform<W>(shared: Arc<Shared>, line: &Line, arrived: Arrived, work: W) -> Reply
+async fn perform<W>(shared: Arc<Shared>, line: &Line, mut arrived: Arrived, work: W) -> Reply
 where
     W: FnOnce(&Shared, &Arrived) -> Reply + Send + 'static,
 {
     let deprecated = arrived.has_deprecated_path();
-    let (number, fault) = shared.change(|state| {
-        (
-            state.calls.push(arrived.logged()),
-            state.faults.strike(arrived.kind),
-        )
-    });
+    let (number, fault) = shared.change(|state| state.arrive(&arrived));
+    arrived.number = number;
     let task = tokio::spawn({
         let shared = Arc::clone(&shared);
         async move { suffered(&shared, &arrived, fault, work).await }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::arrived::{Arrived, hex};
@@ -14,11 +15,12 @@ use super::calls::{CallKind, Calls};
 use super::echo::echo;
 use super::faults::Faults;
 use super::options::Options;
+use super::record::{Record, whom};
 use super::replies::{self, Reply, error, json};
 use super::signature::verifies;
 use super::throttle::Throttle;
 use super::users::{NoRoom, Users};
-use super::webhooks::{Outbox, Webhook};
+use super::webhooks::Outbox;
 
 /// How many signatures are remembered against being sent twice; then all are forgotten.
 const SIGNATURES_MAX: usize = 100_000;
@@ -51,11 +53,14 @@ pub(super) struct State {
     throttle: Throttle,
     /// Users and rate limits of the further client ids, by their numbers.
     further: HashMap<usize, (Users, Throttle)>,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     signatures: HashSet<String>,
     /// Where its clock does not follow the system's: what it shows at which moment.
     pub(super) clock: Option<(Instant, jiff::Timestamp)>,
     pub(super) observer: Option<Observer>,
+    pub(super) record: Option<Record>,
+    /// For how long the network is to be cut next.
+    pub(super) cut: watch::Sender<Duration>,
     /// Makes secrets and request ids, together with how many were made.
     seed: u64,
     made: u64,
@@ -86,8 +91,8 @@ struct ApiStatus {
 /// The members of a body that any call looks at.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Named {
-    user_id: Option<String>,
+pub(super) struct Named {
+    pub(super) user_id: Option<String>,
     user_secret: Option<String>,
 }
 
@@ -106,6 +111,8 @@ impl State {
             signatures: HashSet::new(),
             clock: None,
             observer: None,
+            record: None,
+            cut: watch::Sender::default(),
             seed: seed.unwrap_or_else(|| RandomState::new().hash_one(())),
             made: 0,
         }
@@ -132,7 +139,7 @@ impl State {
     pub(super) fn work(&mut self, call: &Arrived) -> Reply {
         let reply = self.work_for_its_client(call);
         if let Some(observer) = &self.observer {
-            let user = call.parameter("userId").or_else(|| named(call).user_id);
+            let user = whom(call);
             observer(&Deed {
                 kind: call.kind,
                 user: user.as_deref().unwrap_or_default(),
@@ -188,6 +195,7 @@ impl State {
         if let Some(standing) = standing {
             replies::note_standing(&mut reply, standing);
         }
+        self.note_done(call, reply.status().as_u16());
         reply
     }
 
@@ -255,7 +263,7 @@ impl State {
         match self.users.register(&id, secret.clone(), &self.options, now) {
             Ok(()) => {
                 self.note_live(now);
-                self.tell("USER_REGISTERED", &id, Duration::ZERO);
+                self.tell(call, "USER_REGISTERED", &id, Duration::ZERO);
                 json(
                     200,
                     &UserWithSecret {
@@ -288,7 +296,7 @@ impl State {
                 self.deletions += usize::from(first);
                 if first {
                     let gone = self.options.delete_lag.saturating_add(self.options.settle_time);
-                    self.tell("USER_DELETED", &id, gone);
+                    self.tell(call, "USER_DELETED", &id, gone);
                 }
                 let detail = "User queued for deletion; please wait for webhook for confirmation.";
                 json(
@@ -327,35 +335,6 @@ impl State {
         )
     }
 
-    /// What another program does with the same key; `None` if the user is already there.
-    pub(super) fn add_user(&mut self, id: &str) -> Option<String> {
-        let (secret, now) = (self.new_uuid(), Instant::now());
-        let added = self.users.add(id, secret.clone(), &self.options, now);
-        self.note_live(now);
-        if added {
-            self.tell("USER_REGISTERED", id, Duration::ZERO);
-        }
-        added.then_some(secret)
-    }
-
-    /// What another program undoes; `false` if there is no such user.
-    pub(super) fn remove_user(&mut self, id: &str) -> bool {
-        let removed = self.users.remove(id, &self.options, Instant::now());
-        if removed {
-            self.tell("USER_DELETED", id, Duration::ZERO);
-        }
-        removed
-    }
-
-    /// Sends a webhook, if anybody wants it.
-    fn tell(&mut self, kind: &'static str, user: &str, after: Duration) {
-        let id = self.new_uuid();
-        if let Some(webhook) = Webhook::new(&self.options, &id, kind, user, after) {
-            // Full, it loses this one, as a network may.
-            let _ = self.outbox.try_send(webhook);
-        }
-    }
-
     pub(super) fn live(&self) -> Vec<String> {
         self.users.live(&self.options, Instant::now())
     }
@@ -368,12 +347,12 @@ impl State {
         self.note_live(Instant::now());
     }
 
-    fn note_live(&mut self, now: Instant) {
+    pub(super) fn note_live(&mut self, now: Instant) {
         self.most_live = self.most_live.max(self.users.live(&self.options, now).len());
     }
 }
 
-fn named(call: &Arrived) -> Named {
+pub(super) fn named(call: &Arrived) -> Named {
     serde_json::from_slice(&call.body.kept).unwrap_or_default()
 }
 

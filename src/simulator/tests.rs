@@ -12,6 +12,7 @@ use super::*;
 
 mod echoes;
 mod failures;
+mod records;
 mod unknowns;
 
 const KEY: &str = "k€y %";

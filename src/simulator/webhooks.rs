@@ -50,9 +50,9 @@ impl Webhook {
     /// About something that happens `after` from now. `None` where webhooks are off.
     pub(super) fn new(
         options: &Options,
+        client: &str,
         id: &str,
-        kind: &'static str,
-        user: &str,
+        (kind, user): (&'static str, &str),
         after: Duration,
     ) -> Option<Self> {
         if options.webhook_url.is_empty() {
@@ -61,7 +61,7 @@ impl Webhook {
         let at = jiff::Timestamp::now().checked_add(after).ok()?;
         let body = Body {
             webhook_id: id,
-            client_id: &options.client_id,
+            client_id: client,
             event_timestamp: at.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string(),
             user_id: user,
             event_type: kind,

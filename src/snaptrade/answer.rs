@@ -49,6 +49,8 @@ pub enum Deletion {
     NotFound,
     /// `SnapTrade` did not accept the call as such: a setting of ours is wrong, and the next call would fare no better.
     Rejected,
+    /// It never left, so that `SnapTrade` knows nothing of it.
+    Unsent,
     /// The user may or may not be going.
     Unclear,
 }

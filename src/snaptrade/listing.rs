@@ -75,7 +75,6 @@ impl Reader {
     pub fn feed_known(&mut self, mut piece: &[u8], id: &mut impl FnMut(&str) -> UserId) {
         while let Some((byte, rest)) = piece.split_first() {
             self.place = match (self.place, byte) {
-                (Place::Broken, _) => return,
                 (Place::Id, _) => {
                     piece = self.feed_id(piece, id);
                     continue;
@@ -240,6 +239,11 @@ mod tests {
         ] {
             assert_eq!(Listing::parse(body), Err(ListingError), "{body:?}");
         }
+        let said = ListingError.to_string();
+        assert!(
+            said.starts_with("the reply to listUsers is not a JSON array of strings"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub fn without_prefix(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -104,6 +106,21 @@ mod tests {
         assert_eq!(without_prefix("/api/v1/"), "/");
         assert_eq!(without_prefix("/api/v1"), "/api/v1");
         assert_eq!(without_prefix("/api/v10/accounts"), "/api/v10/accounts");
+    }
+
+    #[test]
+    fn each_route_has_a_label_of_its_own() {
+        let routes = [
+            Route::Register,
+            Route::ListUsers,
+            Route::DeleteUser,
+            Route::ResetSecret,
+            Route::ApiStatus,
+            Route::Other,
+        ];
+        let labels: HashSet<&str> = routes.into_iter().map(Route::label).collect();
+        assert_eq!(labels.len(), routes.len());
+        assert!(labels.iter().all(|label| label.len() > 3), "{labels:?}");
     }
 
     proptest! {

@@ -140,7 +140,7 @@ impl Manage {
                 Deletion::Accepted => (Deletion::Accepted, None),
                 other => (other, Some(format!("deleteUser was answered with {status}"))),
             },
-            None if exchange.unsent => (Deletion::Rejected, Some("deleteUser was not sent".to_owned())),
+            None if exchange.unsent => (Deletion::Unsent, Some("deleteUser was not sent".to_owned())),
             None => (Deletion::Unclear, Some("deleteUser was not answered".to_owned())),
         };
         exchange.called(outcome, failure)
@@ -300,7 +300,7 @@ mod tests {
         let (manage, user) = (before(&upstream), UserId::new("a"));
         // There is no connection yet, and no time to open one.
         let late = manage.delete(&user, clock::now()).await;
-        assert_eq!(late.outcome, Deletion::Rejected, "{:?}", late.failure);
+        assert_eq!(late.outcome, Deletion::Unsent, "{:?}", late.failure);
         let heard = thread::spawn(move || {
             // Of the first, perhaps a connection without a word.
             let mut heard = (0..2).map(|_| answer(upstream.accept().unwrap().0));

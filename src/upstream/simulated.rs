@@ -68,7 +68,7 @@ pub(super) async fn dial() -> Option<io::Result<End>> {
 
 async fn open(network: Network, machine: Machine, link: Link) -> io::Result<End> {
     match link.fate() {
-        Fate::Arrives(time) => link.travel(time).await,
+        Fate::Arrives(time) => link.travel(time + link.distance()).await,
         Fate::Breaks(time) | Fate::ArrivesAndBreaks(time) => {
             link.travel(time).await;
             return Err(io::ErrorKind::ConnectionRefused.into());

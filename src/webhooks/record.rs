@@ -146,7 +146,7 @@ impl Webhooks {
                 if registered.is_some_and(|(since, _)| at.since(since) <= SKEW_MAX) {
                     return Ok(Outcome::Late);
                 }
-                registry.gone(key, std::slice::from_ref(user)).await?;
+                registry.gone(key, std::slice::from_ref(user), now).await?;
                 guard.departed(user.clone());
                 drop(guard.doubt());
             }

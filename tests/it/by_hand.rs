@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
-use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall};
+use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall, FaultKind};
 
 use crate::harness::{FIVE, Reply, options, patiently};
 use crate::program::{Sidecar, simulator};
 
+mod paused;
 mod told;
 
 /// What lasts no longer than the process says so.
@@ -189,28 +190,6 @@ async fn r5_who_is_protected_by_hand_stays_until_unprotected() {
 }
 
 #[tokio::test]
-async fn a_paused_tenant_evicts_nobody_until_it_is_resumed() {
-    let it = before(&FIVE, &[]).await;
-    assert_eq!(
-        done(&it, "pause").await,
-        json!({"success": true, "tenant": "default", "paused": true, "note": FORGOTTEN})
-    );
-    assert_eq!(read(&it, "users").await["paused"], true);
-    let summary = ask(&it, Method::GET, "/", None).await.json();
-    assert_eq!(summary["tenants"][0]["paused"], true);
-    let reply = it.register("new").await;
-    assert_ne!(reply.status, 200);
-    assert!(reply.admission().starts_with("unmanaged"), "{reply:?}");
-    assert_eq!(it.sim.count(CallKind::Delete), 0);
-    assert_eq!(
-        done(&it, "resume").await,
-        json!({"success": true, "tenant": "default", "paused": false})
-    );
-    assert_eq!(it.register("new").await.admission(), "evicted");
-    assert_eq!(it.stop().await.code, Some(0));
-}
-
-#[tokio::test]
 async fn r7_an_eviction_by_hand_is_in_the_journal_before_it_is_done() {
     let odd = "a/b c\u{e9}%2F\n";
     let it = before(&["x", odd, "y"], &[]).await;
@@ -259,7 +238,19 @@ async fn an_eviction_by_hand_that_is_not_made_says_why() {
     let (status, code, _) = refused(&it, "users/b/evict").await;
     assert_eq!((status, code.as_str()), (502, "sidecar_deletion_refused"));
     assert_eq!(it.sim.users(), FIVE);
-    assert!(journal(&it, "").await.contains(&line("outcome", "refused", "b")));
+    let entries = journal(&it, "").await;
+    assert!(entries.contains(&line("outcome", "refused", "b")));
+    assert!(!entries.contains(&line("manual", "evict", "b")), "{entries:?}");
+    let late = FaultKind::DelayAfter(Duration::from_millis(2_100));
+    it.sim.inject(Fault::new(FaultCall::List, late));
+    let (status, code, _) = refused(&it, "users/b/evict").await;
+    assert_eq!((status, code.as_str()), (502, "sidecar_list_slow"));
+    assert_eq!(it.sim.users(), FIVE);
+    assert!(
+        journal(&it, "")
+            .await
+            .contains(&line("outcome", "withdrawn", "b"))
+    );
     assert_eq!(it.stop().await.code, Some(0));
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall, FaultKind, Options};
 
+use crate::by_hand::TOKEN;
 use crate::harness::{FIVE, Harness, options};
 
 #[tokio::test]
@@ -39,6 +40,34 @@ async fn r3_a_deletion_of_unclear_outcome_casts_doubt_on_the_list_that_is_on_its
         assert_eq!(it.sim.users(), ["a", "b", "d", "e", "new"]);
         it.stop().await;
     }
+}
+
+#[tokio::test]
+async fn r3_an_eviction_by_hand_does_not_rest_on_a_list_that_the_application_overtook() {
+    let it = Harness::with_users(&FIVE, options(), &[("ops.token", TOKEN)]).await;
+    let slow = FaultKind::DelayAfter(Duration::from_millis(300));
+    it.sim.inject(Fault::new(FaultCall::List, slow));
+    let url = format!("http://{}/api/tenants/default/users/a/evict", it.ops);
+    let evict = async || {
+        it.http
+            .post(&url)
+            .bearer_auth(TOKEN)
+            .send()
+            .await
+            .unwrap()
+            .status()
+    };
+    let (evicted, deleted) = tokio::join!(evict(), async {
+        it.until(|sim| sim.count(CallKind::List) == 1).await;
+        it.delete("c").await
+    });
+    assert_eq!(deleted.status, 200);
+    // It may have been this one, and registered anew.
+    assert_eq!(evicted, 409);
+    assert_eq!(it.sim.users(), ["a", "b", "d", "e"]);
+    assert_eq!(evict().await, 200);
+    assert_eq!(it.sim.users(), ["b", "d", "e"]);
+    it.stop().await;
 }
 
 #[tokio::test]

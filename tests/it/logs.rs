@@ -194,6 +194,7 @@ async fn session(level: &str) -> Ended {
         400,
         r#"{"detail":"limit reached"}"#,
     ));
+    // With room on the list SnapTrade is taken to count late: it is waited for, and nobody else goes.
     assert_eq!(it.register("n2").await.admission(), "evicted; retried");
     assert_eq!(
         it.get(&format!("{}/accounts?userId=x", it.proxy)).await.status,
@@ -214,9 +215,9 @@ async fn each_admission_is_one_line_that_tells_its_story_and_each_eviction_one_b
         ("newcomer", json!("n1"), json!("n2")),
         ("outcome", json!("evicted"), json!("evicted")),
         ("status", json!(200), json!(200)),
-        ("evicted", json!("a"), json!("b, c")),
+        ("evicted", json!("a"), json!("b")),
         ("retried", json!(false), json!(true)),
-        ("users", json!(5), json!(4)),
+        ("users", json!(5), json!(5)),
         ("limit", json!(5), json!(5)),
     ] {
         assert_eq!((story(0, field), story(1, field)), (first, second), "{field}");
@@ -256,13 +257,10 @@ async fn each_admission_is_one_line_that_tells_its_story_and_each_eviction_one_b
             .iter()
             .map(|line| json!([line["victim"], line["newcomer"]]))
             .collect();
-        assert_eq!(
-            victims,
-            [json!(["a", "n1"]), json!(["b", "n2"]), json!(["c", "n2"])]
-        );
+        assert_eq!(victims, [json!(["a", "n1"]), json!(["b", "n2"])]);
     }
     // Ready, the first look, draining, stopped; and nothing of the call that was passed through.
-    assert_eq!(ended.err.lines().count(), 4 + 2 + 2 * 3, "{}", ended.err);
+    assert_eq!(ended.err.lines().count(), 4 + 2 + 2 * 2, "{}", ended.err);
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ mod sqlite;
 mod turns;
 mod users;
 
-use snaptrade_sidecar::registry::{Activity, Entry, Event, Registry};
+use snaptrade_sidecar::registry::{Activity, Entry, EntryId, Event, Hold, Intended, Registry};
 use snaptrade_sidecar::types::{Millis, UserId};
 use tempfile::TempDir;
 
@@ -100,6 +100,14 @@ fn intent(at: i64, victim: &str) -> Entry {
     Entry {
         user: Some(user(victim)),
         ..entry(at, Event::Intent)
+    }
+}
+
+/// Records an intent that nobody bars.
+async fn intended(registry: &Registry, hold: &mut Hold, intent: Entry) -> EntryId {
+    match registry.intend(hold, intent).await.unwrap() {
+        Intended::Recorded(id) => id,
+        Intended::Barred => panic!("barred"),
     }
 }
 

@@ -1,12 +1,12 @@
 //! R8: any number of replicas that share a registry act as one, whatever happens to one of them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use snaptrade_sidecar::simulator::{CallKind, Fault, FaultCall, FaultKind, Simulator};
+use snaptrade_sidecar::simulator::{CallKind, Dialect, Fault, FaultCall, FaultKind, Simulator, sign};
 use sqlx::PgConnection;
 use tokio::task::JoinHandle;
 
-use crate::harness::{FIVE, Registration, Reply, client, options, patiently, read};
+use crate::harness::{CLIENT_ID, CONSUMER_KEY, FIVE, Registration, Reply, client, options, patiently, read};
 use crate::program::{Program, remembering, simulator};
 use crate::registry::server::Server;
 
@@ -55,6 +55,21 @@ impl<'s> Replicas<'s> {
         usize::try_from(select.fetch_one(&mut session).await.unwrap()).unwrap()
     }
 
+    /// Waits until the registry no longer knows this user.
+    async fn forgets(&self, user: &str) {
+        let mut session: PgConnection = self.server.session(&self.database).await;
+        let select = "SELECT EXISTS (SELECT FROM snaptrade_sidecar.users WHERE id = $1)";
+        let forgotten = Box::pin(async {
+            while sqlx::query_scalar(select)
+                .bind(user)
+                .fetch_one(&mut session)
+                .await
+                .unwrap()
+            {}
+        });
+        patiently(forgotten).await;
+    }
+
     /// No user was deleted that no intent names, never were there too many, and no intent is open.
     async fn are_consistent(&self) {
         assert_eq!(self.count("is_open").await, 0);
@@ -101,6 +116,16 @@ impl Replica {
             .header("signature", signature.unwrap())
             .body(registration.body);
         tokio::spawn(async move { Some(read(request.send().await.ok()?).await) })
+    }
+
+    async fn delete(&self, user: &str) -> Reply {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let path = "/snapTrade/deleteUser";
+        let query = format!("userId={user}&clientId={CLIENT_ID}&timestamp={now}");
+        let signature = sign(CONSUMER_KEY, Dialect::PYTHON, path, &query, b"").unwrap();
+        let request = self.http.delete(format!("{}{path}?{query}", self.proxy));
+        let request = request.header("signature", signature);
+        read(patiently(request.send()).await.unwrap()).await
     }
 
     async fn register(&self, user: &str) -> Reply {
@@ -163,6 +188,39 @@ async fn r8_a_reply_that_was_kept_keeps_nobody_from_their_turn() {
     gone.abort();
     assert_eq!(it.all[0].register("new").await.admission(), "evicted; replayed");
     assert_eq!(it.all[1].register("other").await.admission(), "evicted");
+    it.stop().await;
+}
+
+#[tokio::test]
+async fn r12_a_kept_reply_goes_where_another_replica_saw_its_user_go() {
+    let it = Replicas::start(Server::shared(), 2).await;
+    let slow = FaultKind::DelayAfter(Duration::from_millis(500));
+    for is_back in [false, true] {
+        let before = it.sim.count(CallKind::Register);
+        it.sim.inject(Fault::new(FaultCall::Register, slow.clone()));
+        let gone = it.all[0].send("new");
+        patiently(it.sim.wait_for(|sim| sim.count(CallKind::Register) > before)).await;
+        gone.abort();
+        // Behind the one that is on its way.
+        assert_eq!(it.all[0].register("other").await.admission(), "evicted");
+        assert_eq!(it.all[1].delete("new").await.status, 200);
+        it.forgets("new").await;
+        if is_back {
+            assert_eq!(it.all[1].register("new").await.admission(), "forwarded");
+            let reply = it.all[0].register("new").await;
+            assert_eq!(reply.admission(), "forwarded; reason=already-listed");
+        } else {
+            let reply = it.all[0].register("new").await;
+            assert_eq!((reply.status.as_u16(), reply.admission()), (200, "forwarded"));
+            for user in ["new", "other"] {
+                assert_eq!(it.all[0].delete(user).await.status, 200);
+            }
+            for user in ["x", "y"] {
+                it.sim.add_user(user);
+            }
+            it.forgets("new").await;
+        }
+    }
     it.stop().await;
 }
 

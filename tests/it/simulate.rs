@@ -275,3 +275,28 @@ async fn what_it_cannot_do_is_said_before_it_starts() {
         );
     }
 }
+
+#[tokio::test]
+async fn its_record_is_a_new_file_with_every_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("record.jsonl");
+    let path = file.to_str().unwrap();
+    let it = Simulated::start(&["--record", path]).await;
+    it.register("a", "simulator-consumer-key").await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    let events: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let read = |key: &str| events.iter().map(|event| event[key].clone()).collect::<Vec<_>>();
+    assert_eq!(read("event"), ["call", "done"]);
+    assert_eq!(read("status"), [Value::Null, json!(200)]);
+
+    let ended = run(&["simulate", "--record", path], &[]).await;
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.err.contains("cannot create") && ended.err.contains(path),
+        "{}",
+        ended.err
+    );
+}

@@ -1,10 +1,12 @@
 //! What is remembered of the users, and how it follows the lists.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use super::super::known::Known;
 use super::super::people::People;
 use super::super::policy::{Candidate, User};
+use super::gone::Departure;
 use super::{Missing, Roster, known_from};
 use crate::snaptrade::listing::is_tombstone;
 use crate::types::{Millis, UserId};
@@ -29,10 +31,25 @@ impl Roster {
     }
 
     /// As [`Self::remember`], where the registry tells what changed since: who is gone, and whom it knows differently or
-    /// anew. What it does not name stays as it was.
-    pub fn update(&mut self, gone: &[UserId], changed: Vec<(UserId, Known)>, deletions: Vec<Millis>) {
+    /// anew. What it does not name stays as it was. Who is gone, perhaps by way of another replica, may be listed for a while.
+    pub fn update(
+        &mut self,
+        gone: &[UserId],
+        changed: Vec<(UserId, Known)>,
+        deletions: Vec<Millis>,
+        now: Instant,
+    ) {
+        let anew = changed.iter().filter(|(_, known)| known.registered.is_some());
+        let anew: HashSet<UserId> = anew
+            .map(|(id, _)| id.clone())
+            .take_while(|_| !gone.is_empty())
+            .collect();
         for id in gone {
-            self.people.remove(id);
+            if self.removed.contains_key(id) || anew.contains(id) {
+                self.people.remove(id);
+            } else {
+                self.depart(id, now);
+            }
         }
         for (id, known) in changed {
             *self.people.entry(&id, known).0 = known;
@@ -56,9 +73,11 @@ impl Roster {
     /// Whom other replicas registered since we saw them go is there again. `clock` is `now` on the wall.
     pub fn welcome_back(&mut self, now: Instant, clock: Millis) {
         let people = &self.people;
-        let is_back = |id: &UserId, gone: &Instant| {
+        let is_back = |id: &UserId, gone: &Departure| {
             let registered = people.get(id).and_then(|known| known.registered);
-            registered.is_some_and(|(at, _)| clock.since(at) < now.saturating_duration_since(*gone))
+            registered.is_some_and(|(at, _)| {
+                gone.registered != Some(at) && clock.since(at) < now.saturating_duration_since(gone.at)
+            })
         };
         self.removed.retain(|id, gone| !is_back(id, gone));
         self.doomed.retain(|id, gone| !is_back(id, gone));

@@ -289,7 +289,7 @@ impl Run {
             self.witness.deletions.push(clock);
             self.witness.open_deletion = Some((sent, victim));
             self.witness.list = None;
-        } else {
+        } else if deletion != Deletion::Unsent {
             course.refused.push(victim);
         }
         if let Some(wait) = throttled {

@@ -130,6 +130,7 @@ impl World {
                 Deletion::Refused,
                 Deletion::NotFound,
                 Deletion::Rejected,
+                Deletion::Unsent,
                 Deletion::Unclear,
             ]);
         }

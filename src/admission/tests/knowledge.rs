@@ -1,8 +1,7 @@
 //! What the machine knows, how it may be wrong, and that doubt deletes nobody.
 
 use super::*;
-use crate::admission::known::Known;
-use crate::admission::roster::Unresolved;
+use crate::admission::known::{Known, Source};
 
 const INTENT: Event = Event::IntentRecorded(true);
 
@@ -294,23 +293,6 @@ fn r9_a_deletion_that_may_still_happen_is_not_sent_again_and_its_user_counts_no_
 }
 
 #[test]
-fn r10_another_replicas_deletion_of_a_user_given_up_here_is_not_taken_to_have_happened() {
-    let mut bench = Bench::new();
-    bench.roster.doom(&id("a"), bench.now);
-    bench.after(Duration::from_secs(1));
-    // It had not given the user up, and sent a second deletion.
-    bench.roster.unresolved = Some(Unresolved {
-        victim: id("a"),
-        since: bench.now,
-    });
-    let full = || listed(&["a", "b", "c"]);
-    assert!(matches!(bench.run([Event::Begun, full()]), Step::Pause(_)));
-    assert_eq!(bench.admission.take_notes(), []);
-    assert_eq!(bench.run([Event::Woken, listed(&["b", "c"])]), FORWARD);
-    assert!(bench.admission.take_notes().contains(&Note::Evicted(id("a"))));
-}
-
-#[test]
 fn r4_nobody_goes_for_one_whose_deletion_may_never_have_happened() {
     let mut bench = Bench::new();
     bench.run([Event::Begun, listed(&["a", "b", "c"]), INTENT]);
@@ -373,8 +355,14 @@ fn what_changed_in_the_registry_is_taken_over_and_the_rest_stays() {
     };
     let all = [("a", 1), ("b", 2), ("c", 3)].map(|(name, at)| (id(name), known(at, false)));
     bench.roster.remember(all.to_vec(), Vec::new());
-    let changed = vec![(id("b"), known(2, true)), (id("d"), known(4, false))];
-    bench.roster.update(&[id("c"), id("d")], changed, vec![Millis(9)]);
+    let anew = Known {
+        registered: Some((Millis(4), Source::Own)),
+        ..known(4, false)
+    };
+    let changed = vec![(id("b"), known(2, true)), (id("d"), anew)];
+    bench
+        .roster
+        .update(&[id("c"), id("d")], changed, vec![Millis(9)], bench.now);
     assert_eq!(bench.run([Event::Begun, listed(&["a", "b", "d"])]), intent("a"));
     let facts: Vec<_> = bench.roster.candidates(Millis(10));
     let facts: Vec<_> = facts

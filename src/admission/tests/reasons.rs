@@ -1,6 +1,7 @@
 //! Why no room was made, what comes of it, and what is said.
 
 use super::*;
+use crate::admission::known::Source;
 use crate::admission::roster::Unresolved;
 
 const ALL: [Reason; 14] = [
@@ -74,6 +75,40 @@ fn r10_after_a_rejected_deletion_a_limit_error_evicts_nobody_else() {
 }
 
 #[test]
+fn r10_a_deletion_that_was_not_sent_is_withdrawn_and_decided_anew() {
+    let mut bench = Bench::new();
+    let begun = [Event::Begun, listed(&["a", "b", "c"])];
+    assert_eq!(bench.run(begun), intent("a"));
+    bench.on(Event::IntentRecorded(true));
+    assert_eq!(bench.on(Event::Deleted(Deletion::Unsent)), Step::Pause(100 * MS));
+    assert_eq!(bench.admission.take_notes(), [Note::EvictionWithdrawn(id("a"))]);
+    assert_eq!((bench.admission.unsettled(), bench.roster.under_way()), (None, 0));
+    assert!(bench.roster.deletions().is_empty(), "R6");
+    // Once more, and the same user is still the first to go.
+    assert_eq!(bench.run([Event::Woken, listed(&["a", "b", "c"])]), intent("a"));
+    bench.on(Event::IntentRecorded(true));
+    assert_eq!(bench.on(Event::Deleted(Deletion::Unsent)), Step::Pause(200 * MS));
+    bench.after(Duration::from_secs(30));
+    assert_eq!(bench.run([Event::Woken, listed(&["a", "b", "c"])]), FORWARD);
+    assert_eq!(bench.admission.reason(), Some(Reason::TimedOut));
+}
+
+#[test]
+fn r4_where_no_deletion_was_sent_a_caller_that_left_ends_it() {
+    let mut bench = Bench::new();
+    bench.run([
+        Event::Begun,
+        listed(&["a", "b", "c"]),
+        Event::IntentRecorded(true),
+    ]);
+    bench.here.caller_gone = true;
+    assert_eq!(
+        bench.on(Event::Deleted(Deletion::Unsent)),
+        Step::Finish(Ending::Abandoned)
+    );
+}
+
+#[test]
 fn r3_after_a_refusal_that_took_long_the_users_are_listed_again() {
     let mut bench = Bench::new();
     bench.run([
@@ -141,6 +176,8 @@ fn a_list_that_fails_is_not_awaited_for_the_deletion_of_another() {
     bench.roster.unresolved = Some(Unresolved {
         victim: id("a"),
         since: bench.now,
+        intended: bench.now,
+        is_sent: true,
     });
     assert_eq!(bench.run([Event::Begun, Event::Listed(None)]), FORWARD);
     assert_eq!(bench.admission.reason(), Some(Reason::ListFailed));
@@ -198,6 +235,39 @@ fn r5_by_what_a_user_is_protected_is_told_and_what_binds_an_operator_too() {
 }
 
 #[test]
+fn by_whom_a_registration_is_known_is_stored_as_a_word() {
+    let sources = [Source::Own, Source::Webhook];
+    assert_eq!(sources.map(Source::token), ["own", "webhook"]);
+}
+
+#[test]
+fn an_order_is_written_and_told_by_the_same_words() {
+    let keys = [
+        ("oldest", Key::Oldest),
+        ("least-recently-active", Key::LeastRecentlyActive),
+        ("never-active", Key::NeverActive),
+        ("least-active", Key::LeastActive),
+        ("no-connections", Key::NoConnections),
+        ("broken-connections", Key::BrokenConnections),
+    ];
+    for (word, key) in keys {
+        assert_eq!((Key::from_token(word), key.token()), (Some(key), word));
+    }
+    let ages = [
+        ("oldest", UnknownAge::Oldest),
+        ("list-order", UnknownAge::ListOrder),
+        ("protect", UnknownAge::Protect),
+    ];
+    for (word, age) in ages {
+        assert_eq!((UnknownAge::from_token(word), age.token()), (Some(age), word));
+    }
+    assert_eq!(
+        (Key::from_token("Oldest"), UnknownAge::from_token("")),
+        (None, None)
+    );
+}
+
+#[test]
 fn patterns_are_known_by_what_was_written() {
     let vip = patterns(&["a-*", "vip-?", "team[1]"]);
     assert_eq!(vip.matching("vip-1"), Some("vip-?"));
@@ -207,4 +277,33 @@ fn patterns_are_known_by_what_was_written() {
     assert_eq!(vip.sources(), ["a-*", "vip-?", "team[1]"]);
     assert_eq!(format!("{vip:?}"), r#"["a-*", "vip-?", "team[1]"]"#);
     assert!(vip == patterns(&["a-*", "vip-?", "team[1]"]) && vip != patterns(&["a-*"]));
+}
+
+#[test]
+fn r14_a_retry_in_vain_says_why_no_room_was_made_and_one_that_succeeds_does_not() {
+    let mut bench = Bench::new();
+    bench.here.knows = false;
+    bench.run([Event::Begun, listed(&["a", "b", "c"])]);
+    let limit = || Event::Replied(Reply::LimitReached);
+    bench.run([limit(), listed(&["a", "b", "c", "z_deleted"])]);
+    // The tombstone's slot may be free now; another program took it.
+    assert_eq!(bench.run([Event::Woken, listed(&["a", "b", "c"])]), RETRY);
+    assert_eq!(bench.admission.reason(), None);
+    assert_eq!(bench.on(limit()), ANSWERED);
+    assert_eq!(bench.admission.reason(), Some(Reason::RegistryDown));
+}
+
+#[test]
+fn a_retry_in_vain_after_an_eviction_is_not_for_want_of_room() {
+    let mut bench = Bench::new();
+    bench.run([Event::Begun, Event::Listed(None)]);
+    bench.run([
+        Event::Replied(Reply::LimitReached),
+        listed(&["a", "b", "c"]),
+        Event::IntentRecorded(true),
+        Event::Deleted(Deletion::Accepted),
+    ]);
+    assert_eq!(bench.on(listed(&["b", "c"])), RETRY);
+    assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), ANSWERED);
+    assert_eq!(bench.admission.reason(), None);
 }

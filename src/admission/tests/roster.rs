@@ -2,7 +2,7 @@
 
 use super::super::roster::*;
 use super::*;
-use crate::admission::known::Known;
+use crate::admission::known::{Known, Source};
 
 const SETTLE: Duration = Duration::from_secs(20);
 
@@ -83,5 +83,132 @@ fn a_tombstone_is_fresh_for_the_settle_time_only() {
             .unwrap();
         assert_eq!(bare(&roster), ["a", "_deleted"]);
         assert_eq!(roster.fresh_tombstones(at, SETTLE), usize::from(at == now));
+    }
+}
+
+#[test]
+fn whom_we_registered_is_known_until_the_lists_missed_it_for_the_settle_time() {
+    for (missed, is_known) in [(19_999 * MS, true), (SETTLE, false)] {
+        let (mut roster, now) = (Roster::default(), Instant::now());
+        roster.registered(&id("c"), now, Millis(0));
+        roster
+            .take(ids(&["a", "c"]), now, now, Millis(0), SETTLE)
+            .unwrap();
+        let then = now + missed;
+        roster.take(ids(&["a"]), then, then, Millis(0), SETTLE).unwrap();
+        // The registry was not told of it.
+        roster.remember(Vec::new(), Vec::new());
+        assert_eq!(roster.known(&id("c")).is_some(), is_known);
+    }
+}
+
+#[test]
+fn r10_whose_deletion_did_not_show_counts_no_more_and_everybody_else_does() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    roster
+        .take(ids(&["a", "b", "c"]), now, now, Millis(0), SETTLE)
+        .unwrap();
+    roster.doom(&id("b"), now);
+    assert_eq!(bare(&roster), ["a", "c"]);
+    assert_eq!(roster.going(), [id("b")]);
+    assert!(roster.may_still_be(&id("b")) && !roster.may_still_be(&id("a")));
+    // Whom we saw go and a list names again is gone: that list lags.
+    roster.removed(&id("c"), now);
+    roster
+        .take(ids(&["a", "b", "c"]), now, now, Millis(0), SETTLE)
+        .unwrap();
+    assert_eq!(roster.going(), [id("b"), id("c")]);
+    assert!(roster.may_still_be(&id("b")) && !roster.may_still_be(&id("c")));
+}
+
+#[test]
+fn r10_deletions_under_way_are_the_one_that_is_awaited_and_those_that_did_not_show() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    assert_eq!(roster.under_way(), 0);
+    roster.unresolved = Some(Unresolved {
+        victim: id("a"),
+        since: now,
+        intended: now,
+        is_sent: true,
+    });
+    assert_eq!(roster.under_way(), 1);
+    roster.doom(&id("b"), now);
+    assert_eq!(roster.under_way(), 2);
+}
+
+#[test]
+fn of_whom_it_was_told_to_forget_it_knows_nothing() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    roster.remember(vec![(id("a"), Known::default())], Vec::new());
+    roster
+        .take(ids(&["a", "b"]), now, now, Millis(0), SETTLE)
+        .unwrap();
+    roster.forget();
+    assert_eq!((roster.known(&id("a")), roster.known(&id("b"))), (None, None));
+    assert!(roster.take_newly_seen().is_empty());
+}
+
+#[test]
+fn whom_the_registry_had_and_knows_no_more_another_replica_deleted() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    for name in ["a", "b"] {
+        roster.registered(&id(name), now, Millis(0));
+    }
+    roster.written(&id("b"));
+    roster.remember(Vec::new(), Vec::new());
+    assert!(roster.known(&id("a")).is_some());
+    assert_eq!(roster.known(&id("b")), None);
+}
+
+#[test]
+fn r8_whom_another_replica_registered_since_it_went_is_there_again() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    let names = ["back", "gone", "back-too", "doomed", "other"];
+    roster.take(ids(&names), now, now, Millis(0), SETTLE).unwrap();
+    roster.removed(&id("back"), now);
+    roster.removed(&id("gone"), now);
+    roster.doom(&id("back-too"), now);
+    roster.doom(&id("doomed"), now);
+    // What the registry tells five seconds later: some were registered a millisecond after they went, the others before.
+    let registered = |name: &str, at| {
+        let registered = Some((Millis(at), Source::Own));
+        (
+            id(name),
+            Known {
+                registered,
+                ..Known::default()
+            },
+        )
+    };
+    let told = vec![
+        registered("back", 1),
+        registered("gone", 0),
+        registered("back-too", 1),
+        registered("doomed", 0),
+    ];
+    roster.update(&[], told, Vec::new(), now);
+    let (then, clock) = (now + 5_000 * MS, Millis(5_000));
+    roster.welcome_back(then, clock);
+    roster.take(ids(&names), then, then, clock, SETTLE).unwrap();
+    assert_eq!(bare(&roster), ["back", "back-too", "other"]);
+}
+
+#[test]
+fn r5_of_whom_nothing_is_remembered_any_more_counts_as_seen_just_now() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    roster.take(ids(&["a"]), now, now, Millis(0), SETTLE).unwrap();
+    roster.update(&[id("a")], Vec::new(), Vec::new(), now);
+    assert_eq!(roster.candidates(Millis(7))[0].known.first_seen, Millis(7));
+}
+
+#[test]
+fn whom_the_last_list_missed_a_settle_time_ago_may_be_there_again() {
+    for (ago, vanished) in [(19_999 * MS, 1), (SETTLE, 0)] {
+        let (mut roster, now) = (Roster::default(), Instant::now());
+        roster.remember(vec![(id("a"), Known::default())], Vec::new());
+        for at in [now, now + SETTLE] {
+            roster.take(ids(&["b"]), at, at, Millis(0), SETTLE).unwrap();
+        }
+        assert_eq!(roster.take_vanished(now + SETTLE + ago).len(), vanished);
     }
 }

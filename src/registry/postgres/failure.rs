@@ -7,8 +7,15 @@ use sqlx::error::DatabaseError;
 
 use crate::registry::RegistryError;
 
+const PRIMARY: &str = "give registry.url the primary server: this one takes no changes";
+
 pub(super) fn error(shown: &str, cause: &str, remedy: &str) -> RegistryError {
     RegistryError(format!("the registry {shown} {cause}; {remedy}"))
+}
+
+/// What a standby is, and a database that was told to take no changes.
+pub(super) fn read_only(shown: &str) -> RegistryError {
+    error(shown, "can only be read", PRIMARY)
 }
 
 /// What a pooler in transaction mode does to a session: its statements go to several backends, or several sessions'
@@ -66,7 +73,7 @@ fn refusal(shown: &str, refused: &dyn DatabaseError) -> RegistryError {
         "3D000" => "create the database, or correct its name in registry.url",
         "42501" => "let the user create and use the schema snaptrade_sidecar in this database",
         "53300" => "raise the server's max_connections, or close other connections",
-        "25006" => "give registry.url the primary server: this one takes no changes",
+        "25006" => PRIMARY,
         code if code.starts_with("53") => "give the server more disk or memory",
         code if code.starts_with("XX") => "look at the server's log: its data may be damaged",
         _ => "look at the server's log",

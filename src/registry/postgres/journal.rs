@@ -30,11 +30,12 @@ impl Postgres {
 
     pub(in crate::registry) async fn open_intents(&self, tenant: &str) -> Result<Vec<OpenIntent>> {
         let select = sqlx::query_as(
-            "SELECT id, user_id, at FROM snaptrade_sidecar.journal WHERE tenant = $1 AND is_open ORDER BY id",
+            "SELECT id, user_id, at, replica FROM snaptrade_sidecar.journal WHERE tenant = $1 AND is_open \
+             ORDER BY id",
         );
         let mut lent = self.sessions.lend().await?;
         let found = limited(select.bind(tenant).fetch_all(&mut lent.session)).await;
-        let open: Vec<(i64, String, i64)> = lent.done(found)?;
+        let open: Vec<(i64, String, i64, String)> = lent.done(found)?;
         Ok(open.into_iter().map(rows::open_intent).collect())
     }
 

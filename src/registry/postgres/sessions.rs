@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection, Row as _};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep};
 
@@ -44,6 +44,8 @@ enum State {
     /// Not tried yet.
     Starting,
     Up,
+    /// It can be read and takes no changes, as a standby.
+    ReadOnly,
     Down(RegistryError),
 }
 
@@ -77,7 +79,7 @@ impl Sessions {
         let known = state.wait_for(|state| *state != State::Starting);
         let known = tokio::time::timeout(LIMIT, known).await;
         match known.map(|known| known.map(|state| state.clone())) {
-            Ok(Ok(State::Up)) => Ok(()),
+            Ok(Ok(State::Up | State::ReadOnly)) => Ok(()),
             Ok(Ok(State::Down(error))) => Err(error),
             _ => Err(self.told(&sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))),
         }
@@ -157,19 +159,26 @@ impl Sessions {
         failure::told(&self.shown, error)
     }
 
-    async fn look(&self) -> Result<()> {
-        if self.is_up()
-            && let Some(session) = self.reused().await
-        {
-            self.put_back(session);
-            return Ok(());
-        }
-        let mut session = self.dial().await.map_err(|error| self.told(&error))?;
+    /// Whether the database is there, and takes changes.
+    async fn look(&self) -> Result<State> {
+        let reused = if self.is_up() { self.reused().await } else { None };
+        let mut session = match reused {
+            Some(session) => session,
+            None => self.dial().await.map_err(|error| self.told(&error))?,
+        };
         if !self.is_up() {
             migrate::migrate(&self.shown, &mut session).await?;
         }
+        let takes_changes = limited(takes_changes(&mut session)).await;
+        if !takes_changes.map_err(|error| self.told(&error))? {
+            return Ok(State::ReadOnly);
+        }
+        if !self.is_up() {
+            // Those from before may lead to a server that is a standby now.
+            self.idle().clear();
+        }
         self.put_back(session);
-        Ok(())
+        Ok(State::Up)
     }
 }
 
@@ -178,8 +187,17 @@ pub(super) async fn keep(sessions: &Sessions) {
     let mut pause = PAUSE_MIN;
     let mut said = None;
     loop {
-        match sessions.look().await {
-            Ok(()) => {
+        let looked = match sessions.look().await {
+            Ok(State::ReadOnly) => {
+                sessions.state.send_replace(State::ReadOnly);
+                Err(failure::read_only(&sessions.shown))
+            }
+            looked => looked.inspect_err(|error| {
+                sessions.state.send_replace(State::Down(error.clone()));
+            }),
+        };
+        match looked {
+            Ok(_) => {
                 if said.take().is_some() {
                     tracing::info!("the registry {} works again", sessions.shown);
                 }
@@ -190,9 +208,8 @@ pub(super) async fn keep(sessions: &Sessions) {
             Err(error) => {
                 if said.as_ref() != Some(&error) {
                     tracing::warn!("{error}; until then nobody is evicted");
-                    said = Some(error.clone());
+                    said = Some(error);
                 }
-                sessions.state.send_replace(State::Down(error));
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }
@@ -219,6 +236,12 @@ impl Lent<'_> {
             Err(error) => Err(self.sessions.told(&error)),
         }
     }
+}
+
+/// Not while it is a standby, nor where it was told to take none.
+async fn takes_changes(session: &mut PgConnection) -> sqlx::Result<bool> {
+    let question = "SELECT NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::BOOLEAN";
+    sqlx::raw_sql(question).fetch_one(session).await?.try_get(0)
 }
 
 /// Too many connections, or no memory or disk for more (SQLSTATE class 53).

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Postgres, TURNS_MAX, failure, limited, within};
 use crate::registry::rows::{self, bind_entry};
-use crate::registry::{Entry, EntryId, RegistryError, Result};
+use crate::registry::{Entry, EntryId, Intended, RegistryError, Result};
 
 /// Between two words to the server. With the time that one may take it is less than the server waits: the holder knows
 /// of the loss before the lock is another's.
@@ -106,7 +106,7 @@ impl Turn {
         self.held.lock().await.check().await.is_ok()
     }
 
-    pub(in crate::registry) async fn intend(&mut self, entry: &Entry) -> Result<EntryId> {
+    pub(in crate::registry) async fn intend(&mut self, entry: &Entry) -> Result<Intended> {
         self.held.lock().await.intend(entry).await
     }
 }
@@ -163,7 +163,7 @@ impl Held {
         }
     }
 
-    async fn intend(&mut self, entry: &Entry) -> Result<EntryId> {
+    async fn intend(&mut self, entry: &Entry) -> Result<Intended> {
         let session = self.session.as_mut().map_err(|lost| lost.clone())?;
         // One statement, so that the lock is held while the intent is written.
         let insert = sqlx::query_scalar(concat!(
@@ -171,7 +171,9 @@ impl Held {
              user_limit, request_id, intent, replica, is_open, status, took_ms) \
              SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15 WHERE ",
             is_held!("$16", "$17", "$18"),
-            " RETURNING id"
+            " AND NOT EXISTS (SELECT FROM snaptrade_sidecar.users WHERE tenant = $2 AND id = $4 AND protected) \
+             AND NOT EXISTS (SELECT FROM snaptrade_sidecar.tenants \
+             WHERE name = $2 AND paused AND $5::TEXT IS NOT NULL) RETURNING id"
         ));
         let insert = bind_entry!(insert, entry)
             .bind(self.backend)
@@ -179,8 +181,9 @@ impl Held {
             .bind(self.key)
             .fetch_optional(session);
         match limited(insert).await {
-            Ok(Some(id)) => Ok(EntryId(id)),
-            Ok(None) => Err(self.lose(failure::pooled(&self.shown))),
+            Ok(Some(id)) => Ok(Intended::Recorded(EntryId(id))),
+            // If the turn is still held, it was barred.
+            Ok(None) => self.check().await.map(|()| Intended::Barred),
             Err(error) => Err(self.lose(self.lost(&error))),
         }
     }

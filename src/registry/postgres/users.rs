@@ -147,7 +147,8 @@ impl Postgres {
                 "INSERT INTO snaptrade_sidecar.users (tenant, id, first_seen, registered, source, version) \
                  VALUES ($1, $2, $3, $3, $4, $5) ON CONFLICT (tenant, id) DO UPDATE SET \
                  first_seen = excluded.first_seen, registered = excluded.registered, source = excluded.source, \
-                 last_active = NULL, calls = 0, working = NULL, broken = NULL, version = excluded.version",
+                 last_active = NULL, calls = 0, working = NULL, broken = NULL, version = excluded.version \
+                 WHERE users.registered IS NULL OR users.registered <= excluded.registered",
             )
             .bind(tenant)
             .bind(&*user)
@@ -156,18 +157,22 @@ impl Postgres {
             .bind(version)
             .execute(&mut *change)
             .await?;
-            sqlx::query("DELETE FROM snaptrade_sidecar.connections WHERE tenant = $1 AND user_id = $2")
-                .bind(tenant)
-                .bind(&*user)
-                .execute(&mut *change)
-                .await?;
+            sqlx::query(
+                "DELETE FROM snaptrade_sidecar.connections WHERE tenant = $1 AND user_id = $2 AND EXISTS \
+                 (SELECT FROM snaptrade_sidecar.users WHERE tenant = $1 AND id = $2 AND version = $3)",
+            )
+            .bind(tenant)
+            .bind(&*user)
+            .bind(version)
+            .execute(&mut *change)
+            .await?;
             change.commit().await
         });
         let noted = noting.await;
         lent.done(noted)
     }
 
-    pub(in crate::registry) async fn gone(&self, tenant: &str, users: &[UserId]) -> Result<()> {
+    pub(in crate::registry) async fn gone(&self, tenant: &str, users: &[UserId], at: Millis) -> Result<()> {
         for users in users.chunks(SEEN_AT_ONCE) {
             let ids = list(users);
             let mut lent = self.sessions.lend().await?;
@@ -176,16 +181,19 @@ impl Postgres {
                 sqlx::query(
                     "WITH kept AS (UPDATE snaptrade_sidecar.users SET registered = NULL, source = NULL, \
                      last_active = NULL, calls = 0, working = NULL, broken = NULL, version = $3 \
-                     WHERE tenant = $1 AND id = ANY($2) AND protected), \
+                     WHERE tenant = $1 AND id = ANY($2) AND protected AND coalesce(registered, 0) <= $4), \
                      gone AS (DELETE FROM snaptrade_sidecar.users WHERE tenant = $1 AND id = ANY($2) \
-                     AND NOT protected RETURNING id), disconnected AS (DELETE FROM snaptrade_sidecar.connections \
-                     WHERE tenant = $1 AND user_id = ANY($2)) \
+                     AND NOT protected AND coalesce(registered, 0) <= $4 RETURNING id), \
+                     disconnected AS (DELETE FROM snaptrade_sidecar.connections \
+                     WHERE tenant = $1 AND user_id = ANY($2) AND NOT EXISTS (SELECT FROM snaptrade_sidecar.users \
+                     WHERE tenant = $1 AND id = user_id AND coalesce(registered, 0) > $4)) \
                      INSERT INTO snaptrade_sidecar.departed (tenant, id, version) SELECT $1, id, $3 FROM gone \
                      ON CONFLICT (tenant, id) DO UPDATE SET version = excluded.version",
                 )
                 .bind(tenant)
                 .bind(&ids)
                 .bind(version)
+                .bind(at.0)
                 .execute(&mut *change)
                 .await?;
                 sqlx::query("DELETE FROM snaptrade_sidecar.departed WHERE tenant = $1 AND version <= $2")

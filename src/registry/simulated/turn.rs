@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::{Entry, EntryId, RegistryError, Result};
+use super::super::{Entry, Intended, RegistryError, Result};
 use super::{HEARTBEAT, LOOK, SLACK, Server, Simulated};
 use crate::clock::link::Fate;
 use crate::clock::machine::{Machine, here};
@@ -85,11 +85,11 @@ impl Turn {
         check(&mut *self.held.lock().await).await
     }
 
-    pub(in crate::registry) async fn intend(&mut self, entry: &Entry) -> Result<EntryId> {
+    pub(in crate::registry) async fn intend(&mut self, entry: &Entry) -> Result<Intended> {
         let entry = entry.clone();
         let write = move |server: &Server, number| {
             let has_lock = server.sessions().has_lock(number);
-            has_lock.then(|| server.record(&entry))
+            has_lock.then(|| server.intend(&entry))
         };
         by_session(&mut *self.held.lock().await, write).await
     }

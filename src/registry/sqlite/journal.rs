@@ -2,7 +2,7 @@
 
 use super::Sqlite;
 use crate::registry::rows::{self, EntryRow, bind_entry, stored};
-use crate::registry::{Entry, EntryId, OpenIntent, PRUNED_AT_ONCE, Recorded, Result};
+use crate::registry::{Entry, EntryId, Intended, OpenIntent, PRUNED_AT_ONCE, Recorded, Result};
 use crate::types::Millis;
 
 impl Sqlite {
@@ -36,12 +36,27 @@ impl Sqlite {
         self.written(recorded).map(EntryId)
     }
 
+    pub(in crate::registry) async fn intend(&self, entry: &Entry) -> Result<Intended> {
+        let insert = sqlx::query_scalar(
+            "INSERT INTO journal (at, tenant, event, user_id, newcomer, outcome, reason, users, user_limit, \
+             request_id, intent, replica, is_open, status, took_ms) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15 \
+             WHERE NOT EXISTS (SELECT 1 FROM users WHERE tenant = $2 AND id = $4 AND protected) \
+             AND NOT EXISTS (SELECT 1 FROM tenants WHERE name = $2 AND paused AND $5 IS NOT NULL) RETURNING id",
+        );
+        let recorded: sqlx::Result<Option<i64>> =
+            bind_entry!(insert, entry).fetch_optional(&self.writer).await;
+        let recorded = self.written(recorded)?;
+        Ok(recorded.map_or(Intended::Barred, |id| Intended::Recorded(EntryId(id))))
+    }
+
     pub(in crate::registry) async fn open_intents(&self, tenant: &str) -> Result<Vec<OpenIntent>> {
-        let found: sqlx::Result<Vec<(i64, String, i64)>> =
-            sqlx::query_as("SELECT id, user_id, at FROM journal WHERE tenant = $1 AND is_open ORDER BY id")
-                .bind(tenant)
-                .fetch_all(&self.readers)
-                .await;
+        let found: sqlx::Result<Vec<(i64, String, i64, String)>> = sqlx::query_as(
+            "SELECT id, user_id, at, replica FROM journal WHERE tenant = $1 AND is_open ORDER BY id",
+        )
+        .bind(tenant)
+        .fetch_all(&self.readers)
+        .await;
         let open = self.done(found)?;
         Ok(open.into_iter().map(rows::open_intent).collect())
     }

@@ -45,7 +45,8 @@ impl Sqlite {
             path: path.to_owned(),
             writer,
             readers,
-            works: AtomicBool::new(true),
+            is_readable: AtomicBool::new(true),
+            is_writable: AtomicBool::new(true),
             has_failed: AtomicBool::new(false),
             _owner: owner,
         })
@@ -144,6 +145,15 @@ async fn check(path: &Path, pool: &SqlitePool) -> Result<()> {
     }
     let remedy = "give another path in registry.url";
     Err(failure::error(path, "is another program's database", remedy))
+}
+
+impl Sqlite {
+    /// Changes the file without changing anything in it.
+    pub(super) async fn rewrite_version(&self) -> sqlx::Result<()> {
+        let number = format!("PRAGMA application_id = {APPLICATION}");
+        let rewriting = sqlx::raw_sql(sqlx::AssertSqlSafe(number));
+        rewriting.execute(&self.writer).await.map(drop)
+    }
 }
 
 async fn migrate(path: &Path, pool: &SqlitePool) -> Result<()> {

@@ -64,12 +64,28 @@ async fn r14_what_cannot_be_written_says_why_and_works_again_afterwards() {
         let start = format!("the registry {} {cause}", sqlite.path.display());
         assert!(error.starts_with(&start), "{error}");
         assert!(!sqlite.is_up());
+        // It can still be read, which says nothing of the next intent.
+        assert_eq!(sqlite.paused().await.unwrap(), [""; 0]);
+        assert!(!sqlite.is_up());
         set(&sqlite, mend).await;
         record(&sqlite, "works").await.unwrap();
         assert!(sqlite.is_up());
     }
     // Nothing of what failed is there.
     assert_eq!(sqlite.journal("default", None, 9).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn r14_a_file_that_takes_changes_again_is_found_out_without_one() {
+    let (sqlite, _directory) = opened().await;
+    set(&sqlite, "PRAGMA query_only = ON").await;
+    record(&sqlite, "lost").await.unwrap_err();
+    sqlite.probe().await;
+    assert!(!sqlite.is_up());
+    set(&sqlite, "PRAGMA query_only = OFF").await;
+    sqlite.probe().await;
+    assert!(sqlite.is_up());
+    assert_eq!(sqlite.journal("default", None, 9).await.unwrap(), []);
 }
 
 #[tokio::test]

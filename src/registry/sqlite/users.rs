@@ -151,7 +151,8 @@ impl Sqlite {
                 "INSERT INTO users (tenant, id, first_seen, registered, source, version) \
                  VALUES ($1, $2, $3, $3, $4, $5) ON CONFLICT DO UPDATE SET first_seen = excluded.first_seen, \
                  registered = excluded.registered, source = excluded.source, last_active = NULL, calls = 0, \
-                 working = NULL, broken = NULL, version = excluded.version",
+                 working = NULL, broken = NULL, version = excluded.version \
+                 WHERE registered IS NULL OR registered <= excluded.registered",
             )
             .bind(tenant)
             .bind(&*user)
@@ -160,37 +161,47 @@ impl Sqlite {
             .bind(version)
             .execute(&mut *change)
             .await?;
-            sqlx::query("DELETE FROM connections WHERE tenant = $1 AND user_id = $2")
-                .bind(tenant)
-                .bind(&*user)
-                .execute(&mut *change)
-                .await?;
+            sqlx::query(
+                "DELETE FROM connections WHERE tenant = $1 AND user_id = $2 AND EXISTS \
+                 (SELECT 1 FROM users WHERE tenant = $1 AND id = $2 AND version = $3)",
+            )
+            .bind(tenant)
+            .bind(&*user)
+            .bind(version)
+            .execute(&mut *change)
+            .await?;
             change.commit().await
         };
         let noted = noting.await;
         self.written(noted)
     }
 
-    pub(in crate::registry) async fn gone(&self, tenant: &str, users: &[UserId]) -> Result<()> {
+    pub(in crate::registry) async fn gone(&self, tenant: &str, users: &[UserId], at: Millis) -> Result<()> {
         for users in users.chunks(SEEN_AT_ONCE) {
             let ids = list(users);
             let forgetting = async {
                 let (mut change, version) = self.change(tenant).await?;
                 for statement in [
+                    "DELETE FROM connections WHERE tenant = $1 AND user_id IN (SELECT value FROM json_each($2)) \
+                     AND NOT EXISTS (SELECT 1 FROM users \
+                     WHERE tenant = $1 AND id = user_id AND coalesce(registered, 0) > $4)",
                     "INSERT INTO departed (tenant, id, version) SELECT $1, id, $3 FROM users \
                      WHERE tenant = $1 AND id IN (SELECT value FROM json_each($2)) AND NOT protected \
+                     AND coalesce(registered, 0) <= $4 \
                      ON CONFLICT DO UPDATE SET version = excluded.version",
                     "DELETE FROM users \
-                     WHERE tenant = $1 AND id IN (SELECT value FROM json_each($2)) AND NOT protected",
+                     WHERE tenant = $1 AND id IN (SELECT value FROM json_each($2)) AND NOT protected \
+                     AND coalesce(registered, 0) <= $4",
                     "UPDATE users SET registered = NULL, source = NULL, last_active = NULL, calls = 0, \
                      working = NULL, broken = NULL, version = $3 \
-                     WHERE tenant = $1 AND id IN (SELECT value FROM json_each($2))",
-                    "DELETE FROM connections WHERE tenant = $1 AND user_id IN (SELECT value FROM json_each($2))",
+                     WHERE tenant = $1 AND id IN (SELECT value FROM json_each($2)) \
+                     AND coalesce(registered, 0) <= $4",
                 ] {
                     sqlx::query(statement)
                         .bind(tenant)
                         .bind(&ids)
                         .bind(version)
+                        .bind(at.0)
                         .execute(&mut *change)
                         .await?;
                 }

@@ -29,6 +29,8 @@ impl World {
             || hardships.outsiders
             // Whom the application deletes is no user any more, before the lists say so.
             || hardships.departures
+            // Without their registry, replicas do not take turns.
+            || (hardships.database && self.plan.replicas > 1)
             || hardships.crashes
             || hardships.terms
             || hardships.hands)
@@ -49,10 +51,19 @@ impl World {
     }
 
     /// A caller that left came back: what was answered meanwhile was kept for it.
-    pub(super) fn check_return(&self, user: &str, answer: &Answer) {
+    pub(super) fn check_return(&self, user: &str, answer: &Answer, is_deleted: bool) {
+        let current = self.vendor.secret_of(user);
+        let secret = answer
+            .secret()
+            .filter(|_| answer.admission().contains("replayed"));
+        let is_dead = is_deleted && secret.is_some() && secret != current;
+        self.witness().require(!is_dead, || {
+            format!("R12: a secret of {user} is given although the application deleted that user")
+        });
         let hardships = self.plan.hardships;
-        let is_quiet = !(hardships.network || hardships.vendor || hardships.crashes || hardships.outsiders)
-            && !(hardships.terms || hardships.departures || hardships.hands || hardships.database);
+        let loses = hardships.network || hardships.vendor || hardships.crashes || hardships.terms;
+        let others = hardships.outsiders || hardships.departures || hardships.hands || hardships.database;
+        let is_quiet = !(loses || others || is_deleted);
         // Of one who was there before, the secret was told to somebody else.
         let is_there = self.vendor.users().iter().any(|there| there == user)
             && self.witness().registered.contains_key(user);

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use snaptrade_sidecar::registry::{Entry, EntryId, Event, Hold, Recorded, Registry};
+use snaptrade_sidecar::registry::{Entry, EntryId, Event, Hold, Intended, Recorded, Registry};
 use snaptrade_sidecar::types::{Millis, UserId};
 
-use super::{T, entry, intent, user};
+use super::{T, entry, intended, intent, user};
 
 promises!(
     r7_an_entry_comes_back_as_it_was,
     r7_an_intent_is_open_until_its_outcome,
     r7_the_first_outcome_of_an_intent_stands,
+    r5_no_intent_is_recorded_against_an_operator,
     r6_withdrawn_and_refused_deletions_are_none,
     r7_pruning_never_forgets_an_open_intent,
     the_journal_is_read_page_by_page,
@@ -38,15 +39,40 @@ async fn r7_an_entry_comes_back_as_it_was(registry: &Registry) {
     }
 }
 
+async fn r5_no_intent_is_recorded_against_an_operator(registry: &Registry) {
+    let mut hold = registry.turn(T, Duration::from_secs(5)).await.unwrap();
+    let for_somebody = |victim: &str| Entry {
+        newcomer: Some(user("new")),
+        ..intent(1, victim)
+    };
+    let mut barred = async |entry| registry.intend(&mut hold, entry).await.unwrap() == Intended::Barred;
+    registry.protect(T, &user("a"), true, Millis(1)).await.unwrap();
+    assert!(barred(for_somebody("a")).await);
+    assert!(barred(intent(1, "a")).await);
+    assert!(!barred(for_somebody("b")).await);
+    registry.pause(T, true).await.unwrap();
+    assert!(barred(for_somebody("c")).await);
+    // Who paused it may still evict by hand.
+    assert!(!barred(intent(1, "c")).await);
+    registry.pause(T, false).await.unwrap();
+    assert!(!barred(for_somebody("d")).await);
+    assert!(hold.is_held().await);
+    assert_eq!(registry.open_intents(T).await.unwrap().len(), 3);
+}
+
 async fn r7_an_intent_is_open_until_its_outcome(registry: &Registry) {
     let mut hold = registry.turn(T, Duration::from_secs(5)).await.unwrap();
-    let first = registry.intend(&mut hold, intent(1, "a")).await.unwrap();
-    let second = registry.intend(&mut hold, intent(2, "b")).await.unwrap();
+    let first = intended(registry, &mut hold, intent(1, "a")).await;
+    let second = intended(registry, &mut hold, intent(2, "b")).await;
     assert!(hold.is_held().await);
     assert!(first < second);
     let open = async || -> Vec<(EntryId, UserId, Millis)> {
         let open = registry.open_intents(T).await.unwrap().into_iter();
-        open.map(|intent| (intent.id, intent.victim, intent.at)).collect()
+        open.map(|intent| {
+            assert_eq!(intent.replica, "replica-1");
+            (intent.id, intent.victim, intent.at)
+        })
+        .collect()
     };
     let both = [(first, user("a"), Millis(1)), (second, user("b"), Millis(2))];
     assert_eq!(open().await, both);

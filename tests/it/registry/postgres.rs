@@ -7,7 +7,7 @@ use snaptrade_sidecar::types::Millis;
 
 use super::network::Network;
 use super::server::{PASSWORD, Server};
-use super::{T, entry, intent, open, until_up, user, users};
+use super::{T, entry, intended, intent, open, until_up, user, users};
 use crate::harness::patiently;
 
 /// A call that fails without having waited for anything.
@@ -48,7 +48,7 @@ async fn r14_a_server_that_is_down_costs_no_time_and_is_used_once_it_is_up() {
     registry.seen(T, &users(&["a"]), Millis(1)).await.unwrap();
     // In the middle.
     let mut hold = registry.turn(T, Duration::from_secs(9)).await.unwrap();
-    let before = registry.intend(&mut hold, intent(1, "a")).await.unwrap();
+    let before = intended(&registry, &mut hold, intent(1, "a")).await;
     server.obey("stop");
     assert!(!hold.is_held().await);
     registry.intend(&mut hold, intent(2, "a")).await.unwrap_err();
@@ -137,6 +137,14 @@ async fn a_user_who_may_not_create_and_a_server_that_takes_no_changes() {
     let (error, _) = failure(&registry).await;
     let remedy = "; give registry.url the primary server: this one takes no changes";
     assert!(error.ends_with(remedy), "{error}");
+    // No intent can be recorded there, whatever can be read.
+    until_up(&registry, false).await;
+    assert_eq!(registry.journal(T, None, 9).await.unwrap().len(), 1);
+    let primary = format!("ALTER DATABASE {database} SET default_transaction_read_only = off");
+    let primary = sqlx::AssertSqlSafe(primary);
+    sqlx::raw_sql(primary).execute(&mut session).await.unwrap();
+    until_up(&registry, true).await;
+    registry.record(entry(2, Event::Reload)).await.unwrap();
 }
 
 #[tokio::test]
@@ -191,12 +199,15 @@ async fn a_call_that_is_given_up_leaves_nothing_behind() {
     for micros in 0..100 {
         let patience = Duration::from_micros(micros * 30);
         let ids = users(&["a", "b"]);
-        let _ = tokio::time::timeout(patience, registry.gone(T, &ids)).await;
+        let _ = tokio::time::timeout(patience, registry.gone(T, &ids, Millis(i64::MAX))).await;
         let _ = tokio::time::timeout(patience, registry.seen(T, &ids, Millis(1))).await;
         // Were a transaction left open, the tenant would be locked.
         registry.protect(T, &user("c"), true, Millis(1)).await.unwrap();
     }
-    registry.gone(T, &users(&["a", "b"])).await.unwrap();
+    registry
+        .gone(T, &users(&["a", "b"]), Millis(i64::MAX))
+        .await
+        .unwrap();
     assert_eq!(registry.users(T).await.unwrap().len(), 1);
 }
 
@@ -251,7 +262,7 @@ async fn replicas_that_change_the_same_users_wait_instead_of_failing() {
             registry.seen(T, &order, Millis(at)).await.unwrap();
             let batch = order.iter().map(|user| super::activity(user, at));
             registry.active(&batch.collect::<Vec<_>>()).await.unwrap();
-            registry.gone(T, &order[..50]).await.unwrap();
+            registry.gone(T, &order[..50], Millis(i64::MAX)).await.unwrap();
         }
     };
     patiently(async { tokio::join!(changing(&one, &there), changing(&two, &back)) }).await;

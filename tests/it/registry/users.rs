@@ -12,6 +12,7 @@ promises!(
     a_user_is_known_from_its_first_sight,
     a_registration_makes_a_new_user,
     who_is_gone_is_forgotten,
+    what_is_told_late_changes_nothing_that_came_after,
     protection_outlives_the_user,
     calls_add_up,
     connections_are_counted,
@@ -94,10 +95,31 @@ async fn who_is_gone_is_forgotten(registry: &Registry) {
         .connection(T, &user("a"), "c", added, Millis(2))
         .await
         .unwrap();
-    registry.gone(T, &users(&["a", "stranger"])).await.unwrap();
+    registry
+        .gone(T, &users(&["a", "stranger"]), Millis(i64::MAX))
+        .await
+        .unwrap();
     assert_eq!(known(registry).await, BTreeMap::from([(user("b"), seen_at(1))]));
     registry.seen(T, &users(&["a"]), Millis(3)).await.unwrap();
     assert_eq!(known(registry).await[&user("a")], seen_at(3));
+}
+
+async fn what_is_told_late_changes_nothing_that_came_after(registry: &Registry) {
+    let (a, all) = (user("a"), users(&["a"]));
+    let registered = async |at| registry.registered(T, &a, Millis(at), Source::Own).await.unwrap();
+    let since = async || known(registry).await.get(&a).and_then(|known| known.registered);
+    registered(5).await;
+    let added = ConnectionEvent::Added;
+    registry.connection(T, &a, "c", added, Millis(6)).await.unwrap();
+    registry.gone(T, &all, Millis(4)).await.unwrap();
+    registered(3).await;
+    assert_eq!(since().await, Some((Millis(5), Source::Own)));
+    assert!(known(registry).await[&a].connections.is_some());
+    registry.protect(T, &a, true, Millis(6)).await.unwrap();
+    registry.gone(T, &all, Millis(4)).await.unwrap();
+    assert_eq!(since().await, Some((Millis(5), Source::Own)));
+    registry.gone(T, &all, Millis(5)).await.unwrap();
+    assert_eq!(since().await, None);
 }
 
 async fn protection_outlives_the_user(registry: &Registry) {
@@ -109,14 +131,14 @@ async fn protection_outlives_the_user(registry: &Registry) {
         .unwrap();
     registry.active(&[active("a", 3, 1)]).await.unwrap();
     let before = registry.changes(T, None).await.unwrap().version;
-    registry.gone(T, &users(&["a"])).await.unwrap();
+    registry.gone(T, &users(&["a"]), Millis(i64::MAX)).await.unwrap();
     let left = known(registry).await[&user("a")];
     assert!(left.protected);
     assert_eq!((left.registered, left.last_active, left.calls), (None, None, 0));
     let changes = registry.changes(T, Some(before)).await.unwrap();
     assert_eq!(changes.users, [(user("a"), left)]);
     registry.protect(T, &user("a"), false, Millis(4)).await.unwrap();
-    registry.gone(T, &users(&["a"])).await.unwrap();
+    registry.gone(T, &users(&["a"]), Millis(i64::MAX)).await.unwrap();
     assert_eq!(known(registry).await, BTreeMap::new());
 }
 
@@ -220,7 +242,10 @@ async fn any_id_is_kept_as_it_is(registry: &Registry) {
             registry.journal(T, None, 1).await.unwrap()[0].entry.user,
             Some(id.clone())
         );
-        registry.gone(T, std::slice::from_ref(&id)).await.unwrap();
+        registry
+            .gone(T, std::slice::from_ref(&id), Millis(i64::MAX))
+            .await
+            .unwrap();
         assert_eq!(registry.user(T, &id).await.unwrap(), None);
     }
     assert_eq!(registry.users(T).await.unwrap(), []);
@@ -235,7 +260,7 @@ async fn more_users_than_go_at_once(registry: &Registry) {
     let found = known(registry).await;
     assert_eq!(found.len(), ids.len());
     assert!(found.values().all(|known| known.first_seen == Millis(1)));
-    registry.gone(T, &ids[1..]).await.unwrap();
+    registry.gone(T, &ids[1..], Millis(i64::MAX)).await.unwrap();
     assert_eq!(known(registry).await.len(), 1);
 }
 
@@ -271,9 +296,12 @@ async fn changes_say_no_more_than_changed(registry: &Registry) {
     assert_eq!((none.is_whole, none.users.len(), none.gone.len()), (false, 0, 0));
     registry.active(&[active("a", 3, 1)]).await.unwrap();
     catch_up(registry).await;
-    registry.gone(T, &users(&["b", "c"])).await.unwrap();
+    registry
+        .gone(T, &users(&["b", "c"]), Millis(i64::MAX))
+        .await
+        .unwrap();
     catch_up(registry).await;
-    registry.gone(T, &users(&["a"])).await.unwrap();
+    registry.gone(T, &users(&["a"]), Millis(i64::MAX)).await.unwrap();
     registry
         .registered(T, &user("a"), Millis(4), Source::Own)
         .await

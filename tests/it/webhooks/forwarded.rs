@@ -72,7 +72,10 @@ async fn what_the_application_did_not_get_is_sent_again_and_handled_once() {
     assert!(registered.is_some());
 
     let user = UserId::new("a");
-    it.registry().gone(CLIENT_ID, &[user]).await.unwrap();
+    it.registry()
+        .gone(CLIENT_ID, &[user], snaptrade_sidecar::types::Millis(i64::MAX))
+        .await
+        .unwrap();
     let mut application = Application::at(addr).await;
     assert_eq!(send(&it, &event).await.status, 200);
     assert_eq!(application.next().await.json(), event);

@@ -56,6 +56,10 @@ async fn our_own_knowledge_of_a_registration_stays_unless_it_is_another() {
     );
     let long_ago = ago(3_600);
     registry
+        .gone(CLIENT_ID, std::slice::from_ref(&user), own)
+        .await
+        .unwrap();
+    registry
         .registered(CLIENT_ID, &user, long_ago, Source::Own)
         .await
         .unwrap();

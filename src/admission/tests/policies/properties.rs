@@ -163,13 +163,14 @@ proptest! {
             match why.decided {
                 Decided::Key(key, standing) => {
                     prop_assert_eq!(by(key), Ordering::Less, "{}", why);
+                    prop_assert_eq!(why.keys(), policy.order[..=why.tied.len()].to_vec());
                     let told = standing.to_string();
                     prop_assert!(why.to_string().contains(&told));
                 }
                 Decided::ListOrder { place: told } => {
                     prop_assert_eq!(told, place + 1);
                     prop_assert!(place < next);
-                    prop_assert_eq!(&why.tied, &policy.order);
+                    prop_assert_eq!(&why.keys(), &policy.order);
                 }
                 Decided::Last => prop_assert!(false, "{} is not the last", place),
             }

@@ -1,0 +1,49 @@
+//! Who went.
+
+use std::time::Instant;
+
+use super::super::known::Known;
+use super::Roster;
+use crate::types::{Millis, UserId};
+
+/// Of a user that is gone, or on its way out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Departure {
+    pub(super) at: Instant,
+    /// When it was registered, as far as was known then: by that, one that was registered anew is told from it.
+    pub(super) registered: Option<Millis>,
+}
+
+impl Roster {
+    pub(super) fn departure(&self, id: &UserId, at: Instant) -> Departure {
+        let registered = self.people.get(id).and_then(|known| known.registered);
+        Departure {
+            at,
+            registered: registered.map(|(at, _)| at),
+        }
+    }
+
+    /// It is gone, and what was known of it is forgotten, but for protection by hand: that is of the id, whoever has it next.
+    pub(super) fn depart(&mut self, id: &UserId, now: Instant) {
+        let departure = self.departure(id, now);
+        self.removed.insert(id.clone(), departure);
+        match self.people.get_mut(id) {
+            Some(known) if known.protected => {
+                *known = Known {
+                    first_seen: known.first_seen,
+                    protected: true,
+                    ..Known::default()
+                };
+            }
+            _ => self.people.remove(id),
+        }
+    }
+
+    /// When a user went last for whom nobody was registered here since, within the settle time: its slot may not be free yet,
+    /// although no list names it.
+    pub(in crate::admission) fn freed_lately(&self) -> Option<Instant> {
+        let freed = self.removed.values().map(|gone| gone.at).max()?;
+        let taken = self.registered.values().map(|user| user.at).max();
+        taken.is_none_or(|taken| freed > taken).then_some(freed)
+    }
+}

@@ -1,0 +1,132 @@
+//! Registrations: those that are managed, handed to a guard, and those that go by.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Request, Response};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use super::replies::Problem;
+use super::view::View;
+use super::{Proxy, headers, outcome, streaming};
+use crate::admission::policy::Mode;
+use crate::clock;
+use crate::guard::{Guard, Registration};
+use crate::snaptrade::canonical::Canonical;
+use crate::snaptrade::proof::{Proven, RegistrationView};
+use crate::snaptrade::route::Route;
+use crate::types::{Timestamp, UserId};
+use crate::upstream::body::{ReplyBody, RequestBody};
+use crate::upstream::error::UpstreamError;
+
+impl Proxy {
+    pub(super) async fn register(
+        &self,
+        request: Request<Incoming>,
+        view: &View,
+        guard: &Arc<Guard>,
+        arrived: Instant,
+    ) -> Response<ReplyBody> {
+        let why_unmanaged = if guard.terms().mode == Mode::Off {
+            Some("mode-off")
+        } else {
+            guard.is_paused().then_some("paused")
+        };
+        let limit = view.max_registration_bytes();
+        // Whose it is stands in its body: of a user whom SnapTrade registers the age is known from now on, and who a reply was
+        // kept for gets it all the same. One that is too long to be read goes by as any call.
+        let is_short = request
+            .body()
+            .size_hint()
+            .exact()
+            .is_some_and(|length| length <= limit as u64);
+        if let Some(why) = why_unmanaged.filter(|_| !is_short) {
+            let mut request = streaming(request, self.shared.body_idle_timeout);
+            let (reply, _) = self.pass(view, &mut request, Route::Register, arrived).await;
+            guard.unmanaged();
+            return outcome::unmanaged(reply, why);
+        }
+        let (head, body) = request.into_parts();
+        let body = match self.registration_body(body, limit).await {
+            Ok(body) => body,
+            Err(problem) => return self.refused(problem),
+        };
+        let seen = RegistrationView {
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            signature: signature(&head.headers),
+            body: &body,
+        };
+        let is_managed = |proven: &Proven| why_unmanaged.is_none() || guard.keeps_reply_to(proven);
+        let why = match guard.prove(seen, Timestamp::from(clock::wall())) {
+            Ok(proven) if is_managed(&proven) => {
+                let admitted = guard.admit(registration(head, body, proven, arrived)).await;
+                if let Err(refusal) = &admitted.answer {
+                    self.note_limit(Problem::from(refusal));
+                }
+                return outcome::reply(admitted);
+            }
+            proven => proven.err(),
+        };
+        let user = user_in(&body);
+        let mut request = Request::from_parts(head, RequestBody::full(body));
+        let (reply, _) = self.pass(view, &mut request, Route::Register, clock::now()).await;
+        let is_accepted = reply.status().is_success();
+        if let Some(user) = user.filter(|_| is_accepted) {
+            self.shared.tally.registered(guard.client_id(), user);
+        }
+        match (why_unmanaged, why) {
+            (None, Some(why)) => {
+                guard.unproven(why, is_accepted);
+                outcome::unmanaged(reply, why.reason())
+            }
+            (why, _) => {
+                guard.unmanaged();
+                outcome::unmanaged(reply, why.unwrap_or_default())
+            }
+        }
+    }
+
+    async fn registration_body(&self, body: Incoming, limit: usize) -> Result<Bytes, Problem> {
+        let too_large = Problem::BodyTooLarge { limit };
+        // Said before the body is asked for (`Expect: 100-continue`), where its length is known.
+        if body.size_hint().lower() > limit as u64 {
+            return Err(too_large);
+        }
+        let body = RequestBody::streaming(body, self.shared.body_idle_timeout);
+        match Limited::new(body, limit).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(too_large),
+            Err(error) => Err(Problem::from(&UpstreamError::caller_body(error))),
+        }
+    }
+}
+
+/// Whom a registration's body names.
+fn user_in(body: &[u8]) -> Option<UserId> {
+    Canonical::read(body).ok()?.user_id().cloned()
+}
+
+/// The one `Signature`; with two, nobody knows which the upstream would read.
+fn signature(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut all = headers.get_all("signature").iter();
+    let first = all.next()?;
+    all.next().is_none().then_some(first.as_bytes())
+}
+
+fn registration(mut head: Parts, body: Bytes, proven: Proven, arrived: Instant) -> Registration {
+    headers::strip_hop_by_hop(&mut head.headers);
+    Registration {
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        headers: head.headers,
+        body,
+        proven,
+        arrived,
+        by_hand: false,
+    }
+}
