@@ -337,11 +337,8 @@ impl App {
     }
 
     fn ops_plane(&self) -> Router {
-        ops::router(Ops {
-            live: self.live.clone(),
-            health: Arc::clone(&self.health),
-            metrics: Arc::clone(&self.metrics),
-        })
+        let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.metrics));
+        ops::router(Ops::new(self.live.clone(), health, metrics))
     }
 
     /// What each worker makes its own proxy with, and with it its own connections to the upstream.

@@ -16,6 +16,7 @@
 //! - [`tasks`]: what goes on beside the traffic, also after a panic.
 //! - [`tls`]: TLS on its own listeners, and the certificates that it shows.
 //! - [`registry`]: what it remembers: users, the journal, and whose turn it is among replicas.
+//! - [`analytics`]: what the journal says of a while.
 //! - [`activity`]: which users are active, as the calls tell that pass through.
 //! - [`upstream`]: towards SnapTrade: the calls that are forwarded, and the sidecar's own.
 //! - [`notices`]: what the application is told after an eviction.
@@ -46,6 +47,8 @@ pub mod tasks;
 pub mod tls;
 
 pub mod registry;
+
+pub mod analytics;
 
 pub mod activity;
 

@@ -53,6 +53,11 @@ pub struct Patterns {
 }
 
 impl Patterns {
+    /// As they are written.
+    pub fn sources(&self) -> &[String] {
+        &self.sources
+    }
+
     /// Compiles the patterns; `*` matches any run of characters, `/` included, since ids are not paths.
     ///
     /// Fails with the first pattern that is not a glob, and why.

@@ -13,7 +13,7 @@ use crate::admission::roster::{LIST_AGE_MAX, Roster, Unresolved};
 use crate::admission::{Deletion, Note};
 use crate::clock;
 use crate::registry::{EntryId, Event, Recorded, RegistryError};
-use crate::types::UserId;
+use crate::types::{Millis, UserId};
 
 /// What became of a deletion by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,11 +108,12 @@ impl From<RegistryError> for Unable {
 }
 
 impl Guard {
-    /// Everybody, in the order in which they would go, each with the reason for its place; the list is `age_max` old at most.
+    /// Everybody, in the order in which they would go, each with the reason for its place, and when they were listed: `age_max`
+    /// ago at most.
     ///
     /// # Errors
     /// If the users cannot be listed, or the registry cannot be read.
-    pub async fn ranking(&self, age_max: Duration) -> Result<Vec<Ranked>, Unable> {
+    pub async fn ranking(&self, age_max: Duration) -> Result<(Vec<Ranked>, Millis), Unable> {
         let seen = self.look(age_max).await?;
         let known = self.means.registry.users(self.client_id()).await?;
         let mut roster = Roster::default();
@@ -120,7 +121,18 @@ impl Guard {
         let settle = self.terms().settle_timeout;
         // It cannot be empty against what this roster knows, which is nothing.
         let _ = roster.take(seen.users.to_vec(), seen.at, clock::now(), now(), settle);
-        Ok(self.terms().policy.ranking(&roster.candidates(now()), now()))
+        let ranking = self.terms().policy.ranking(&roster.candidates(now()), now());
+        Ok((ranking, now().minus(clock::since(seen.at))))
+    }
+
+    /// How many deletions the fuse counts now.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub async fn fuse_used(&self) -> Result<usize, RegistryError> {
+        let since = now().minus(self.terms().fuse.window);
+        let deletions = self.means.registry.deletions(self.client_id(), since).await?;
+        Ok(deletions.len())
     }
 
     /// This tenant's journal, newest first; see [`crate::registry::Registry::journal`].

@@ -201,6 +201,11 @@ impl Guard {
         }
     }
 
+    /// This process among the replicas.
+    pub fn replica(&self) -> &str {
+        &self.means.replica
+    }
+
     /// Whether its registrations are forwarded unmanaged, because somebody paused it.
     pub fn is_paused(&self) -> bool {
         self.state.paused.load(Ordering::Relaxed)

@@ -7,6 +7,8 @@
     reason = "the fields' names are those of the JSON, where the types' are not seen"
 )]
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// `GET /api/tenants/{t}/users`.
@@ -18,6 +20,10 @@ pub(crate) struct Users {
     pub(crate) count: usize,
     pub(crate) mode: String,
     pub(crate) paused: bool,
+    /// When they were counted.
+    pub(crate) counted_at: String,
+    /// Of how many those below are the first.
+    pub(crate) matching: usize,
     /// In the order of eviction, then the protected.
     pub(crate) users: Vec<User>,
 }
@@ -74,11 +80,69 @@ pub(crate) struct Entry {
     /// Live users then.
     pub(crate) users: Option<u32>,
     pub(crate) limit: Option<u32>,
+    /// Of a registration: the status of its reply, if there was one.
+    pub(crate) status: Option<u16>,
+    /// Of a registration: how long it took, in milliseconds.
+    pub(crate) took_ms: Option<u32>,
     /// `SnapTrade`'s.
     pub(crate) request_id: Option<String>,
     /// Of an outcome: the entry whose outcome it is.
     pub(crate) intent: Option<i64>,
     pub(crate) replica: String,
+}
+
+/// `GET /api/tenants/{t}/analytics`: what the journal says of a while.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Analytics {
+    pub(crate) tenant: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) bucket_seconds: u64,
+    /// Whether the journal could be read as far back as matters.
+    pub(crate) is_whole: bool,
+    pub(crate) buckets: Vec<Bucket>,
+    /// Those that SnapTrade accepted.
+    pub(crate) registrations: u64,
+    pub(crate) evictions: u64,
+    /// That `observe` would have made.
+    pub(crate) would_evict: u64,
+    /// How often room was wanted and not made, and why.
+    pub(crate) refusals: u64,
+    pub(crate) refusal_reasons: BTreeMap<String, u64>,
+    /// From the registration of an evicted user to its eviction.
+    pub(crate) lifetime: Option<Spread>,
+    /// How long registrations took for which somebody was evicted.
+    pub(crate) time_to_slot: Option<Spread>,
+    pub(crate) regret: Regret,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Bucket {
+    /// When it begins.
+    pub(crate) at: String,
+    pub(crate) registrations: u64,
+    pub(crate) evictions: u64,
+    pub(crate) refusals: u64,
+    /// Half of the registrations took no longer.
+    pub(crate) median_ms: Option<u32>,
+    pub(crate) p95_ms: Option<u32>,
+}
+
+/// Of several durations: half of them, and 95 % of them, are no longer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Spread {
+    pub(crate) count: usize,
+    pub(crate) median_seconds: f64,
+    pub(crate) p95_seconds: f64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Regret {
+    pub(crate) evicted: u64,
+    /// Evicted users who were registered again, until now.
+    pub(crate) returned: u64,
+    /// How long they had been gone.
+    pub(crate) gone: Option<Spread>,
 }
 
 /// `POST /api/tenants/{t}/users/{id}/evict`.

@@ -9,13 +9,21 @@
 //! - `register`: a registration by hand, through the same admission as any other.
 //! - `people`: who a tenant's users are, who would go next, and what was done.
 //! - `hand`: deleting, protecting and pausing by hand.
-//! - `answers`: what those two answer.
+//! - `past`: what the journal says of a while, and the journal itself.
+//! - `overview`: how a tenant stands, at a glance.
+//! - `feed`: the same, live.
+//! - `page`: the dashboard.
+//! - `answers`: what those answer.
 //! - `serve`: the listener.
 
 mod access;
 pub(crate) mod answers;
 mod attempts;
+mod feed;
 mod hand;
+mod overview;
+mod page;
+mod past;
 mod people;
 mod probes;
 mod problem;
@@ -30,6 +38,7 @@ use axum::extract::Request;
 use axum::middleware;
 use axum::routing::{get, post};
 use http::{StatusCode, Uri};
+use tokio::sync::Semaphore;
 
 use crate::guard::{Guard, Live};
 use crate::snaptrade::query;
@@ -44,13 +53,26 @@ pub struct Ops {
     pub live: Live,
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
+    /// Live feeds that may still be opened.
+    pub feeds: Arc<Semaphore>,
+}
+
+impl Ops {
+    pub fn new(live: Live, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            live,
+            health,
+            metrics,
+            feeds: Arc::new(Semaphore::new(feed::FEEDS_MAX)),
+        }
+    }
 }
 
 /// Tenants that an error names.
 const NAMES_TOLD_MAX: usize = 20;
 
 /// Every call there is, for whoever asked for another.
-const CALLS: [(&str, &str); 15] = [
+const CALLS: [(&str, &str); 20] = [
     ("GET", "/"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
@@ -58,6 +80,11 @@ const CALLS: [(&str, &str); 15] = [
     ("GET", "/api/snaptrade/status"),
     ("POST", "/api/snaptrade/register"),
     ("POST", "/api/snaptrade/register-user"),
+    ("GET", "/dashboard"),
+    ("GET", "/api/events"),
+    ("GET", "/api/tenants/{tenant}/overview"),
+    ("GET", "/api/tenants/{tenant}/analytics"),
+    ("GET", "/api/tenants/{tenant}/journal"),
     ("GET", "/api/tenants/{tenant}/users"),
     ("GET", "/api/tenants/{tenant}/next"),
     ("GET", "/api/tenants/{tenant}/evictions"),
@@ -73,6 +100,7 @@ pub fn router(ops: Ops) -> Router {
     let ops = Arc::new(ops);
     let gate = access::Gate::new(Arc::clone(&ops));
     Router::new()
+        .merge(page::routes())
         .route("/", get(probes::summary))
         .route("/healthz", get(probes::live))
         .route("/readyz", get(probes::ready))
@@ -80,6 +108,10 @@ pub fn router(ops: Ops) -> Router {
         .route("/api/snaptrade/status", get(status::status))
         .route("/api/snaptrade/register", post(register::register))
         .route("/api/snaptrade/register-user", post(register::register))
+        .route("/api/events", get(feed::events))
+        .route("/api/tenants/{tenant}/overview", get(overview::overview))
+        .route("/api/tenants/{tenant}/analytics", get(past::analytics))
+        .route("/api/tenants/{tenant}/journal", get(past::journal))
         .route("/api/tenants/{tenant}/users", get(people::users))
         .route("/api/tenants/{tenant}/next", get(people::next))
         .route("/api/tenants/{tenant}/evictions", get(people::evictions))

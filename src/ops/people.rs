@@ -43,23 +43,30 @@ pub(super) fn in_path<T>(path: InPath<T>) -> Result<T, Problem> {
     })
 }
 
+/// With `limit` the first so many, with `search` those whose ids have it in them.
 pub(super) async fn users(
     State(ops): State<Arc<Ops>>,
     Extension(standing): Extension<Standing>,
     path: InPath<String>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
     standing.sees()?;
     let guard = &ops.tenant_called(&in_path(path)?)?;
-    let ranking = ranking(guard).await?;
+    let wanted = Wanted::of(uri.query().unwrap_or_default())?;
+    let (ranking, counted_at) = ranking(guard).await?;
     // Another replica may have paused it.
     guard.refresh().await;
+    let count = ranking.len();
+    let (matching, users) = wanted.among(ranking);
     Ok(answer(Users {
         tenant: guard.tenant().to_owned(),
         limit: guard.terms().max_users,
-        count: ranking.len(),
+        count,
         mode: guard.terms().mode.token().to_owned(),
         paused: guard.is_paused(),
-        users: placed(ranking).collect(),
+        counted_at: time(counted_at),
+        matching,
+        users,
     }))
 }
 
@@ -70,7 +77,7 @@ pub(super) async fn next(
 ) -> Result<Response, Problem> {
     standing.sees()?;
     let guard = &ops.tenant_called(&in_path(path)?)?;
-    let ranking = ranking(guard).await?;
+    let (ranking, _) = ranking(guard).await?;
     Ok(answer(Next {
         tenant: guard.tenant().to_owned(),
         next: placed(ranking).next().filter(|user| user.evictable),
@@ -101,7 +108,7 @@ pub(super) fn answer(body: impl Serialize) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-async fn ranking(guard: &Guard) -> Result<Vec<Ranked>, Problem> {
+async fn ranking(guard: &Guard) -> Result<(Vec<Ranked>, Millis), Problem> {
     guard.ranking(LIST_AGE_MAX).await.map_err(|unable| match unable {
         Unable::Look(error) => not_listed(&error),
         other => registry_down("What is known of the users cannot be read", &other),
@@ -148,6 +155,45 @@ pub(super) fn time(at: Millis) -> String {
     jiff::Timestamp::from_millisecond(at.0)
         .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
         .to_string()
+}
+
+/// Which users are wanted.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    limit: usize,
+    /// In lower case.
+    search: Option<String>,
+}
+
+impl Wanted {
+    fn of(query: &str) -> Result<Self, Problem> {
+        let bad = |detail| Problem::new(StatusCode::BAD_REQUEST, "sidecar_bad_query", detail);
+        let limit = query::unique(query, "limit").map(|limit| limit.map_or(Some(usize::MAX), |limit| limit.parse().ok()));
+        let Ok(Some(limit)) = limit else {
+            return Err(bad("The limit is none; give a number, once."));
+        };
+        let search = query::unique(query, "search").map(|search| search.map(query::decode));
+        let Ok(None | Some(Some(_))) = &search else {
+            return Err(bad("What is searched for is no text; give a part of an id, once, as UTF-8."));
+        };
+        let search = search.ok().flatten().flatten();
+        Ok(Self {
+            limit,
+            search: search.map(|search| search.to_lowercase()),
+        })
+    }
+
+    /// How many there are of them, and the first.
+    fn among(&self, ranking: Vec<Ranked>) -> (usize, Vec<User>) {
+        let is_wanted = |user: &User| {
+            let search = self.search.as_ref();
+            search.is_none_or(|search| user.user_id.to_lowercase().contains(search))
+        };
+        let mut wanted: Vec<User> = placed(ranking).filter(is_wanted).collect();
+        let matching = wanted.len();
+        wanted.truncate(self.limit);
+        (matching, wanted)
+    }
 }
 
 /// Which entries of the journal are wanted.
@@ -221,7 +267,7 @@ fn tells_of_evictions(event: Event) -> bool {
     }
 }
 
-fn entry(Recorded { id, entry }: Recorded) -> Entry {
+pub(super) fn entry(Recorded { id, entry }: Recorded) -> Entry {
     let name = |user: UserId| user.as_str().to_owned();
     Entry {
         id: id.0,
@@ -233,6 +279,8 @@ fn entry(Recorded { id, entry }: Recorded) -> Entry {
         reason: entry.reason,
         users: entry.users,
         limit: entry.limit,
+        status: entry.status,
+        took_ms: entry.took_ms,
         request_id: entry.request_id,
         intent: entry.intent.map(|id| id.0),
         replica: entry.replica,

@@ -17,6 +17,9 @@ use crate::telemetry::health::{Health, Verdict};
 use crate::telemetry::metrics::Format;
 use crate::telemetry::panics;
 
+const REGISTRY_DOWN: &str =
+    "the registry cannot be relied on: registrations are forwarded, and nobody is evicted. The log says why.";
+
 const UNCACHED: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 
 pub(super) async fn live(State(ops): State<Arc<Ops>>) -> impl IntoResponse {
@@ -81,9 +84,7 @@ pub(super) async fn summary(State(ops): State<Arc<Ops>>, uri: Uri) -> Result<Res
     let guards = super::tenants(in_force.guards(), uri.query())?;
     let tenants: Vec<Tenant<'_>> = guards.iter().map(|guard| tenant(guard)).collect();
     let is_down = guards.iter().any(|guard| !guard.registry_is_up());
-    let registry = is_down.then(|| {
-        "the registry cannot be relied on: registrations are forwarded, and nobody is evicted. The log says why.".to_owned()
-    });
+    let registry = is_down.then(|| REGISTRY_DOWN.to_owned());
     let summary = Summary {
         status: phase(&ops.health),
         version: env!("CARGO_PKG_VERSION"),
@@ -111,7 +112,7 @@ fn panicked() -> Option<String> {
     })
 }
 
-fn phase(health: &Health) -> &'static str {
+pub(super) fn phase(health: &Health) -> &'static str {
     if health.draining() {
         "draining"
     } else if health.ready().ok {
@@ -142,6 +143,18 @@ fn tenant(guard: &Guard) -> Tenant<'_> {
         fuse_blown_until: status.fuse_blown_until.map(super::people::time),
         trouble: status.trouble,
     }
+}
+
+/// What an operator must look into of one tenant, and of the whole.
+pub(super) fn problems_of(ops: &Ops, guard: &Guard) -> Vec<String> {
+    let registry = (!guard.registry_is_up()).then(|| REGISTRY_DOWN.to_owned());
+    let own = tenant(guard);
+    registry
+        .into_iter()
+        .chain(panicked())
+        .chain(ops.live.remarks())
+        .chain(problems(&own))
+        .collect()
 }
 
 fn problems(tenant: &Tenant<'_>) -> impl Iterator<Item = String> {

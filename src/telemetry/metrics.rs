@@ -331,6 +331,11 @@ impl Metrics {
             .inc();
     }
 
+    /// Positive where `SnapTrade`'s clock is ahead; unknown before the first reply.
+    pub fn clock_skew_seconds(&self) -> Option<f64> {
+        self.clock_skew.get(&labels::Process {}).map(|skew| skew.get())
+    }
+
     /// Positive where `SnapTrade`'s clock is ahead.
     pub fn clock_skew(&self, seconds: f64) {
         self.clock_skew.get_or_create(&labels::Process {}).set(seconds);

@@ -81,14 +81,14 @@ function table(times, series, format) {
 }
 
 function figures(analytics) {
-  const { regret, lifetime_seconds: lifetime, time_to_slot_ms: slot } = analytics;
+  const { regret, lifetime, time_to_slot: slot } = analytics;
   const rows = [
     ["Registrations", analytics.registrations.toLocaleString(), "answered since then"],
     ["Evictions", analytics.evictions.toLocaleString(), analytics.would_evict ? `${plural(analytics.would_evict, "more")} would have been` : "users deleted to make room"],
     ["Regret", regret.evicted ? `${Math.round((100 * regret.returned) / regret.evicted)} %` : "none",
-      regret.returned ? `${plural(regret.returned, "evicted user")} came back, half of them within ${span(regret.median_seconds)}` : "no evicted user came back"],
-    ["A user stayed", lifetime ? span(lifetime.median) : "–", lifetime ? `half of ${plural(lifetime.count, "evicted user")} longer` : "nobody was evicted"],
-    ["Room took", slot ? span(slot.median / 1000) : "–", slot ? `half of ${plural(slot.count, "registration")}; 95 % within ${span(slot.p95 / 1000)}` : "no room had to be made"],
+      regret.returned ? `${plural(regret.returned, "evicted user")} came back, half of them within ${span(regret.gone.median_seconds)}` : "no evicted user came back"],
+    ["A user stayed", lifetime ? span(lifetime.median_seconds) : "–", lifetime ? `half of ${plural(lifetime.count, "evicted user")} longer` : "nobody was evicted"],
+    ["Room took", slot ? span(slot.median_seconds) : "–", slot ? `half of ${plural(slot.count, "registration")}; 95 % within ${span(slot.p95_seconds)}` : "no room had to be made"],
     ["Refusals", analytics.refusals.toLocaleString(), Object.entries(analytics.refusal_reasons).map(([reason, count]) => `${reason} ${count}`).join(", ") || "room was made whenever it was wanted"],
   ];
   show(at("figures"), rows, () => rows.map(([term, value, more]) => h("div", {}, h("dt", {}, term), h("dd", {}, h("b", {}, value), h("span", {}, more)))));
