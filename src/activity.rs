@@ -222,7 +222,7 @@ impl Teller {
                 Some(done) = self.wanted.recv() => {
                     self.flush().await;
                     // What failed last may be of nobody any more, so that nothing is left to tell.
-                    let _ = done.send(self.pending.users == 0);
+                    let _ = done.send(self.pending.users == 0 && self.untold.is_empty());
                 }
                 _ = ticks.tick() => self.flush().await,
             }

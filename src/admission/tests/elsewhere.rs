@@ -31,6 +31,16 @@ fn r4_nobody_goes_for_a_slot_that_was_freed_and_is_not_counted_yet() {
     assert_eq!(bench.run([Event::Woken, listed(&["b", "c"])]), RETRY);
     assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), ANSWERED);
 
+    // By then it has counted, and the limit is another than was said.
+    bench.next_registration("later");
+    bench.roster.forget_list();
+    bench.run([Event::Begun, listed(&["b", "c"])]);
+    assert_eq!(
+        bench.run([Event::Replied(Reply::LimitReached), listed(&["b", "c"])]),
+        intent("b")
+    );
+    bench.run([Event::IntentRecorded(false), Event::Replied(Reply::Other)]);
+
     // Where somebody came for who went, the limit is another than was said.
     bench.next_registration("newer");
     bench.roster.registered(&id("d"), bench.now, bench.here.clock);
