@@ -9,6 +9,7 @@ mod evict;
 pub mod fuse;
 pub mod known;
 mod order;
+pub mod patterns;
 pub(crate) mod people;
 pub mod policy;
 pub mod roster;

@@ -53,6 +53,40 @@ fn r4_nobody_goes_for_a_slot_that_was_freed_and_is_not_counted_yet() {
 }
 
 #[test]
+fn r4_a_freed_slot_is_waited_for_where_the_list_shows_room_or_does_not_count() {
+    let full = || [Event::Replied(Reply::LimitReached), listed(&["a", "b", "c"])];
+    let freed = |mode| {
+        let mut bench = Bench::new();
+        bench.terms.mode = mode;
+        bench.roster.removed(&id("z"), bench.now);
+        bench
+    };
+    // Somebody came past the sidecar, and has it.
+    let mut counting = freed(Mode::Enforce);
+    assert_eq!(counting.run([Event::Begun, listed(&["a", "b"])]), FORWARD);
+    assert_eq!(counting.run(full()), intent("a"));
+    let mut erring = freed(Mode::OnLimitError);
+    assert_eq!(erring.on(Event::Begun), FORWARD);
+    assert!(matches!(erring.run(full()), Step::Pause(_)));
+}
+
+#[test]
+fn past_its_first_deletion_an_admission_goes_on_after_one_that_was_not_sent() {
+    let mut bench = Bench::new();
+    bench.run([Event::Begun, listed(&["a", "b", "c", "d"]), INTENT]);
+    let step = bench.run([Event::Deleted(Deletion::Accepted), listed(&["b", "c", "d"])]);
+    assert_eq!((step, bench.on(INTENT)), (intent("b"), Step::Delete(id("b"))));
+    bench.here.caller_gone = true;
+    assert!(matches!(
+        bench.on(Event::Deleted(Deletion::Unsent)),
+        Step::Pause(_)
+    ));
+    assert_eq!(bench.run([Event::Woken, listed(&["b", "c", "d"])]), FORWARD);
+    assert_eq!(bench.admission.reason(), Some(Reason::CallerGone));
+    assert_eq!(bench.admission.evicted(), [id("a")]);
+}
+
+#[test]
 fn r4_whom_the_application_deleted_by_way_of_another_replica_is_on_its_way_out_here_too() {
     let mut bench = Bench::new();
     let old = |name: &str| (id(name), known_since(1));
