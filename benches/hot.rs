@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use snaptrade_sidecar::admission::fuse::Fuse;
-use snaptrade_sidecar::admission::policy::{Key, Mode, OnListError, Patterns, Policy, UnknownAge};
+use snaptrade_sidecar::admission::patterns::Patterns;
+use snaptrade_sidecar::admission::policy::{Key, Mode, OnListError, Policy, UnknownAge};
 use snaptrade_sidecar::admission::roster::Roster;
 use snaptrade_sidecar::admission::{Admission, Circumstances, Deletion, Event, Reply, Terms};
 use snaptrade_sidecar::proxy::headers::strip_hop_by_hop;
@@ -105,7 +106,7 @@ fn verify(times: usize) {
 
 /// A whole admission that evicts one of five.
 fn admission(times: usize) {
-    let patterns = |sources: &[String]| Patterns::new(sources).unwrap();
+    let patterns = |sources: &[String]| Patterns::new(sources);
     let terms = Terms {
         mode: Mode::Enforce,
         max_users: 5,

@@ -29,8 +29,8 @@ const USERS_MAX: usize = 100_000;
 const ID_BYTES_MAX: usize = 16 << 20;
 /// Users that the registry is told of in one call.
 const BATCH_MAX: usize = 1_000;
-/// Deletions by the application, and unmanaged registrations, that wait to be told. Those beyond are not: the next list of
-/// users tells of them.
+/// Deletions by the application, and unmanaged registrations, that wait to be told. Of the deletions beyond, the next list of
+/// users tells; of the registrations nobody would, see [`Tally::dropped`].
 const CHANGES_MAX: usize = 1_024;
 
 /// A user's calls since they were last gathered.
@@ -119,7 +119,7 @@ enum ChangeKind {
 pub struct Tally {
     workers: Mutex<Vec<Notes>>,
     changes: mpsc::Sender<Change>,
-    /// When last there was no room for a user's calls, which nobody will ever know of.
+    /// When last there was no room for a user's calls, or for a registration, which nobody will ever know of.
     dropped: Mutex<Option<Instant>>,
     wanted: mpsc::Sender<oneshot::Sender<bool>>,
 }
@@ -145,16 +145,23 @@ impl Tally {
 
     fn changed(&self, tenant: &str, user: UserId, kind: ChangeKind) {
         let (tenant, at) = (tenant.into(), Millis::from(clock::wall()));
-        let _ = self.changes.try_send(Change {
+        let change = Change {
             tenant,
             user,
             at,
             kind,
-        });
+        };
+        if self.changes.try_send(change).is_err() && kind == ChangeKind::Registered {
+            self.has_dropped();
+        }
     }
 
-    /// Has the registry told of all calls up to now, for a decision that rests on those of the last `active_within` (R5).
-    /// Whether it was, and none of them had to be dropped.
+    fn has_dropped(&self) {
+        *self.dropped.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::now());
+    }
+
+    /// Has the registry told of all calls and registrations up to now, for a decision that rests on those of the last
+    /// `active_within` (R5). Whether it was, and none of them had to be dropped.
     pub async fn tell_now(&self, active_within: Duration) -> bool {
         let (done, told) = oneshot::channel();
         let is_told = self.wanted.send(done).await.is_ok() && told.await.unwrap_or(false);
@@ -222,7 +229,7 @@ impl Teller {
                 Some(done) = self.wanted.recv() => {
                     self.flush().await;
                     // What failed last may be of nobody any more, so that nothing is left to tell.
-                    let _ = done.send(self.pending.users == 0);
+                    let _ = done.send(self.pending.users == 0 && self.untold.is_empty());
                 }
                 _ = ticks.tick() => self.flush().await,
             }
@@ -266,8 +273,7 @@ impl Teller {
         let dropped = std::mem::take(&mut self.pending.dropped);
         self.metrics.activity_dropped(dropped);
         if dropped > 0 {
-            let mut at = self.tally.dropped.lock().unwrap_or_else(PoisonError::into_inner);
-            *at = Some(clock::now());
+            self.tally.has_dropped();
         }
         if dropped > 0 && !std::mem::replace(&mut self.has_told_of_dropped, true) {
             tracing::warn!(
@@ -326,6 +332,8 @@ impl Teller {
             tracing::warn!(client_id = %tenant, %user, %error, "cannot record that a user was registered; tried again");
             if self.untold.len() < CHANGES_MAX {
                 self.untold.push_back(change);
+            } else {
+                self.tally.has_dropped();
             }
         }
     }

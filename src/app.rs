@@ -299,7 +299,8 @@ impl App {
             let proxy = Rc::new(proxy());
             move |request| {
                 let proxy = Rc::clone(&proxy);
-                async move { proxy.handle(request).await }
+                // In a box, so that a connection that waits for its next request holds no room for it.
+                Box::pin(async move { proxy.handle(request).await })
             }
         });
         let workers = workers.map_err(BuildError::Threads)?;

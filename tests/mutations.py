@@ -18,6 +18,7 @@ import tomllib
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 COPY = TARGET / "mutations"
+NAME = re.compile(r'^name = "snaptrade-sidecar"\nversion = "[^"]+', re.MULTILINE)
 SIMULATION = "simulation_of_whole_sidecars"
 # Without a switch the seeds take some 20 s of one idle core's time.
 SECONDS_MAX = 600
@@ -59,8 +60,13 @@ def write(wanted):
     """The copy, with all switches."""
     shutil.rmtree(COPY, ignore_errors=True)
     COPY.mkdir(parents=True)
-    for entry in ("Cargo.toml", "Cargo.lock", "README.md"):
-        shutil.copy2(ROOT / entry, COPY)
+    shutil.copy2(ROOT / "README.md", COPY)
+    for entry in ("Cargo.toml", "Cargo.lock"):
+        # By another version, or cargo would take what is built of the copy for what is built of the original.
+        text, count = NAME.subn(r"\g<0>-switches", (ROOT / entry).read_text())
+        if count != 1:
+            sys.exit(f"{entry} gives the program's version {count} times, and not once")
+        (COPY / entry).write_text(text)
     for folder in ("src", "config", "benches", "proptest-regressions"):
         shutil.copytree(ROOT / folder, COPY / folder)
     files = collections.defaultdict(list)

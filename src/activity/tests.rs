@@ -1,5 +1,6 @@
 use super::*;
 use crate::admission::known::{Known, Source};
+use crate::config::home::Home;
 use crate::tasks::keep;
 
 const TENANT: &str = "default";
@@ -196,6 +197,49 @@ async fn r5_whom_snaptrade_registered_past_the_guard_has_an_age_before_anybody_d
         let (_, source) = known(&registry, user).await.unwrap().registered.unwrap();
         assert_eq!(source, Source::Own);
     }
+}
+
+/// A teller and what fills it, whose registry takes nothing any more.
+async fn closed(folder: &tempfile::TempDir) -> Teller {
+    let home = Home::Sqlite(folder.path().join("registry.db"));
+    let registry = Registry::open(&home).await.unwrap();
+    registry.close().await;
+    Teller::new(Arc::new(registry), Arc::new(Metrics::new([(TENANT, 5)])))
+}
+
+#[tokio::test]
+async fn r5_no_decision_while_the_registry_has_not_taken_a_registration_that_went_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut teller = closed(&folder).await;
+    let (tally, stop) = (teller.tally(), CancellationToken::new());
+    let until = stop.clone();
+    let running = tokio::spawn(async move { teller.run(until).await });
+    assert!(tally.tell_now(Duration::ZERO).await, "nothing went by yet");
+    tally.registered(TENANT, UserId::new("new"));
+    assert!(!tally.tell_now(Duration::ZERO).await);
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn r5_registrations_that_went_by_and_are_dropped_stand_in_the_way_of_deciding() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut teller = closed(&folder).await;
+    let tally = teller.tally();
+    let has_dropped = || tally.dropped.lock().unwrap().take().is_some();
+    let fill =
+        || (0..CHANGES_MAX).for_each(|number| tally.registered(TENANT, UserId::new(number.to_string())));
+    fill();
+    assert!(!has_dropped());
+    tally.departed(TENANT, UserId::new("one more"));
+    assert!(!has_dropped(), "the next list tells of it");
+    tally.registered(TENANT, UserId::new("one more"));
+    assert!(has_dropped(), "the channel is full");
+    teller.flush().await;
+    assert_eq!((teller.untold.len(), has_dropped()), (CHANGES_MAX, false));
+    tally.registered(TENANT, UserId::new("one more"));
+    teller.flush().await;
+    assert!(has_dropped(), "what is kept is full");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod evict;
 pub mod fuse;
 pub mod known;
 mod order;
+pub mod patterns;
 pub(crate) mod people;
 pub mod policy;
 pub mod roster;
@@ -226,6 +227,8 @@ struct AfterLimit {
     was_freed: bool,
     /// Whose end is awaited: those that were on their way out when waiting began.
     awaited: Option<Vec<UserId>>,
+    /// Somebody had just gone whom SnapTrade may have counted yet: that is waited for.
+    awaits_count: bool,
     /// Somebody was evicted since.
     evicted: bool,
     /// Why it was forwarded without room.

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
-
 use super::known::Known;
 pub use super::order::{Decided, Key, Standing, UnknownAge, Why};
+use super::patterns::Patterns;
 use crate::types::{Millis, UserId};
 
 /// What the sidecar does with a registration that it could manage.
@@ -41,69 +40,6 @@ pub enum OnListError {
     Forward,
     /// Refuse it with 503.
     Reject,
-}
-
-/// A set of glob patterns over user ids.
-#[derive(Clone)]
-pub struct Patterns {
-    sources: Vec<String>,
-    set: GlobSet,
-    /// One of them is `*`: the usual case, and asked once for each of very many users.
-    match_all: bool,
-}
-
-impl Patterns {
-    /// As they are written.
-    pub fn sources(&self) -> &[String] {
-        &self.sources
-    }
-
-    /// Compiles the patterns; `*` matches any run of characters, `/` included, since ids are not paths.
-    ///
-    /// Fails with the first pattern that is not a glob, and why.
-    pub fn new(sources: &[String]) -> Result<Self, globset::Error> {
-        let mut set = GlobSetBuilder::new();
-        for source in sources {
-            set.add(Glob::new(source)?);
-        }
-        Ok(Self {
-            sources: sources.to_vec(),
-            set: set.build()?,
-            match_all: sources.iter().any(|source| source == "*"),
-        })
-    }
-
-    /// An id also matches a pattern that is written exactly as it is, such as `team[1]`.
-    pub fn matches(&self, id: &str) -> bool {
-        self.match_all || self.set.is_match(id) || self.sources.iter().any(|source| source == id)
-    }
-
-    /// The first pattern that an id matches.
-    pub fn matching(&self, id: &str) -> Option<&str> {
-        let is_by = |at: usize, source: &str| source == id || self.set.matches(id).contains(&at);
-        let mut sources = self.sources.iter().enumerate();
-        sources.find_map(|(at, source)| is_by(at, source).then_some(source.as_str()))
-    }
-
-    /// The patterns as they were written.
-    pub fn sources(&self) -> &[String] {
-        &self.sources
-    }
-}
-
-/// As they were written, since what is compiled follows from that.
-impl PartialEq for Patterns {
-    fn eq(&self, other: &Self) -> bool {
-        self.sources == other.sources
-    }
-}
-
-impl Eq for Patterns {}
-
-impl fmt::Debug for Patterns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.sources.fmt(f)
-    }
 }
 
 /// One live user, as people are shown it. The slice that holds it is in the order of `listUsers`.

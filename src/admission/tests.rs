@@ -10,7 +10,8 @@ mod scale;
 mod throttling;
 
 use super::*;
-use crate::admission::policy::{Decided, Key, Patterns, Standing, UnknownAge};
+use crate::admission::patterns::Patterns;
+use crate::admission::policy::{Decided, Key, Standing, UnknownAge};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -47,7 +48,7 @@ fn registered() -> Event {
 }
 
 fn patterns(sources: &[&str]) -> Patterns {
-    Patterns::new(&sources.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+    Patterns::new(&sources.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
 impl Bench {

@@ -221,7 +221,7 @@ impl Turn<'_> {
         if limit.awaited.is_some() {
             return self.give_up(self.still_waiting());
         }
-        if let Some(step) = self.await_freed_slot() {
+        if let Some(step) = self.await_freed_slot(limit.awaits_count) {
             return step;
         }
         let needed = match self.terms.mode {
@@ -233,17 +233,20 @@ impl Turn<'_> {
 
     /// Somebody went and nobody came since, and no list tells that there is no room: SnapTrade has not counted it yet. To evict
     /// one more would be one too many (R4); the retry is worth more a little later.
-    fn await_freed_slot(&mut self) -> Option<Step> {
+    fn await_freed_slot(&mut self, is_awaited: bool) -> Option<Step> {
         let freed = self.roster.freed_lately()?;
         let counts = self.terms.mode != Mode::OnLimitError;
         if counts && self.roster.bare().count() >= self.terms.max_users {
             return None;
         }
-        Some(if self.now < freed + FREED_WAIT {
-            self.pause_or(self.still_waiting())
-        } else {
-            self.retry()
-        })
+        if self.now >= freed + FREED_WAIT {
+            // By then SnapTrade has counted.
+            return is_awaited.then(|| self.retry());
+        }
+        if let Some(limit) = &mut self.admission.limit {
+            limit.awaits_count = true;
+        }
+        Some(self.pause_or(self.still_waiting()))
     }
 
     /// Why there is no room in the end, after waiting for it.

@@ -14,7 +14,8 @@ use super::reader::Reader;
 use super::{Registry, Tenant, span};
 use crate::admission::Terms;
 use crate::admission::fuse::Fuse;
-use crate::admission::policy::{Key, Mode, OnListError, Patterns, Policy, UnknownAge};
+use crate::admission::patterns::Patterns;
+use crate::admission::policy::{Key, Mode, OnListError, Policy, UnknownAge};
 use crate::types::{ClientId, ConsumerKey};
 
 /// Shorter, a phrase would be found in errors that are about something else.
@@ -61,7 +62,7 @@ fn tenant(reader: &mut Reader<'_>, name: &str, place: &Place, complete: bool) ->
         name: Arc::from(name),
         client_id: client_id?,
         consumer_key: consumer_key?,
-        terms: terms?,
+        terms,
         phrases,
         signature_max_age,
         manage_timeout,
@@ -154,7 +155,7 @@ fn ways_to_set(name: &str, short: &str, leaf: &str) -> String {
     format!("set the environment variable {variable}, or {leaf} in [tenants.{name}]")
 }
 
-fn terms(reader: &mut Reader<'_>) -> Option<Terms> {
+fn terms(reader: &mut Reader<'_>) -> Terms {
     let (mode, _) = reader.text("tenants.*.eviction.mode");
     let (on_list_error, _) = reader.text("tenants.*.on_list_error");
     let evictable = patterns(reader, "tenants.*.eviction.evictable");
@@ -186,12 +187,12 @@ fn terms(reader: &mut Reader<'_>) -> Option<Terms> {
             unknown_age: UnknownAge::from_token(&unknown_age).unwrap_or(UnknownAge::Protect),
             active_within: reader.span("tenants.*.eviction.active_within"),
             min_age: reader.span("tenants.*.eviction.min_age"),
-            evictable: evictable?,
-            protect: protect?,
+            evictable,
+            protect,
         },
     };
     doubts(reader, &terms);
-    Some(terms)
+    terms
 }
 
 /// What works, and hardly as it was meant.
@@ -274,28 +275,18 @@ fn order(reader: &mut Reader<'_>) -> Vec<Key> {
     })
 }
 
-fn patterns(reader: &mut Reader<'_>, key: &str) -> Option<Patterns> {
-    const REMEDY: &str = "write patterns such as \"demo-*\"; [*] stands for a * itself";
+fn patterns(reader: &mut Reader<'_>, key: &str) -> Patterns {
+    const REMEDY: &str = "write patterns such as \"demo-*\": * is any number of characters, ? is one";
     let read = |text: &str| {
         if text.is_empty() {
             return Err(Problem::new("has an empty pattern, which matches nobody", REMEDY));
         }
-        let whole = text.to_owned();
-        match Patterns::new(std::slice::from_ref(&whole)) {
-            Ok(_) => Ok(whole),
-            Err(error) => Err(Problem::new(
-                format!("{text:?} is not a pattern: {}", error.kind()),
-                REMEDY,
-            )),
-        }
+        Patterns::misread(text).map_or(Ok(text.to_owned()), |misread| {
+            let problem = format!("{text:?} has a {misread}, which has no meaning in patterns here");
+            Err(Problem::new(problem, REMEDY))
+        })
     };
-    let sources = reader.list(key, read);
-    // Each compiles by itself; together they can only be too many.
-    let problem = |_| Problem::new("has too many patterns to compile", "write fewer");
-    Patterns::new(&sources)
-        .map_err(problem)
-        .map_err(|p| reader.fault(key, Place::Default, p))
-        .ok()
+    Patterns::new(&reader.list(key, read))
 }
 
 fn phrase(text: &str) -> Result<String, Problem> {

@@ -101,14 +101,22 @@ impl Manage {
     /// Asks who is registered. `None` if the reply is not a list of ids. They are as `id` makes them of their text, so that
     /// what is known already takes no memory anew.
     pub async fn list(&self, mut id: impl FnMut(&str) -> UserId) -> Called<Option<Vec<UserId>>> {
-        let mut reader = Reader::default();
-        let query = self.query("", self.timestamps.of_list().await);
-        let path = "/snapTrade/listUsers";
-        let exchange = self
-            .call(Method::GET, path, &query, LIST_BYTES_MAX, |piece| {
-                reader.feed_known(piece, &mut id);
-            })
-            .await;
+        let (exchange, reader) = loop {
+            let mut reader = Reader::default();
+            let signed = self.timestamps.of_list().await;
+            let query = self.query("", signed.at);
+            let path = "/snapTrade/listUsers";
+            let exchange = self
+                .call(Method::GET, path, &query, LIST_BYTES_MAX, |piece| {
+                    reader.feed_known(piece, &mut id);
+                })
+                .await;
+            if !(signed.is_repeated && matches!(exchange.status, Some(401 | 403))) {
+                break (exchange, reader);
+            }
+            // It may be the signature, that SnapTrade had seen. From now on none is repeated, so that it is asked once more only.
+            self.timestamps.repeated_in_vain();
+        };
         let read = match (exchange.is_whole, exchange.status) {
             (true, Some(200)) => reader.finish().map_err(|error| error.to_string()),
             (_, Some(200)) => Err("the reply to listUsers is too long or broke off".to_owned()),

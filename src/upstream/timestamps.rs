@@ -1,7 +1,7 @@
-//! Timestamps for the sidecar's own calls, so that no two have the same signature: whether `SnapTrade` accepts one twice is not
-//! known, and a list that it refused would be one that nobody can be evicted on.
+//! Timestamps for the sidecar's own calls, so that no two have the same signature as far as that goes: whether `SnapTrade` accepts
+//! one twice is not known, and a list that it refused would be one that nobody can be evicted on.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::sleep;
@@ -18,33 +18,56 @@ const CORRECTION_MAX: i64 = 5;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// When a list is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signed {
+    pub(super) at: Timestamp,
+    /// Another list may have had the same.
+    pub(super) is_repeated: bool,
+}
+
 /// The last ones of a key, for all that make calls with it. A burst of calls runs ahead of the clock by a second each.
 #[derive(Debug, Default)]
 pub struct Timestamps {
     lists: AtomicI64,
     /// They name a user, so that none has the signature of a list.
     deletions: AtomicI64,
+    /// A signature was refused that had been used before.
+    wants_new_ones: AtomicBool,
 }
 
 impl Timestamps {
-    /// One that no list had before. Where calls have run ahead as far as they may, it waits until the clock has gone on: for a
-    /// second at most, and as many more as others wait already.
-    pub(super) async fn of_list(&self) -> Timestamp {
+    /// One that no list had before, as far as it may run ahead. Past that the last one is repeated, until `SnapTrade` has refused
+    /// one: then it waits until the clock has gone on, for a second at most, and as many more as others wait already.
+    pub(super) async fn of_list(&self) -> Signed {
         loop {
-            if let Some(timestamp) = following(&self.lists) {
-                return timestamp;
+            if let Some(at) = following(&self.lists) {
+                let is_repeated = false;
+                return Signed { at, is_repeated };
+            }
+            if !self.wants_new_ones.load(Ordering::Relaxed) {
+                let (at, is_repeated) = (furthest(), true);
+                return Signed { at, is_repeated };
             }
             let now = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
             sleep(SECOND.saturating_sub(Duration::from_nanos(now.subsec_nanos().into()))).await;
         }
     }
 
+    /// A list with a repeated timestamp was refused: from now on none is repeated.
+    pub(super) fn repeated_in_vain(&self) {
+        self.wants_new_ones.store(true, Ordering::Relaxed);
+    }
+
     /// One that no deletion of the same user had before. It does not wait, since its intent grows old. So many deletions that
     /// they run ahead as far as they may, all in a few seconds, are of different users.
     pub(super) fn of_deletion(&self) -> Timestamp {
-        let most = Timestamp::from(clock::wall()).0 + LEAD_MAX;
-        following(&self.deletions).unwrap_or(Timestamp(most))
+        following(&self.deletions).unwrap_or_else(furthest)
     }
+}
+
+fn furthest() -> Timestamp {
+    Timestamp(Timestamp::from(clock::wall()).0 + LEAD_MAX)
 }
 
 /// The one after the last, or now if that is later; `None` if it would be too far ahead.
@@ -73,12 +96,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_of_lists_runs_ahead_and_then_waits_for_the_clock() {
+    async fn a_burst_of_lists_runs_ahead_and_then_repeats_itself_until_that_is_refused() {
+        let machine = Machine::boot("m", at(1_000));
+        let burst = async {
+            let timestamps = Timestamps::default();
+            for number in 0..40 {
+                let signed = timestamps.of_list().await;
+                let ahead = i64::min(number, LEAD_MAX);
+                assert_eq!(
+                    (signed.at.0, signed.is_repeated),
+                    (1_000 + ahead, number > LEAD_MAX)
+                );
+            }
+            timestamps.repeated_in_vain();
+            let signed = timestamps.of_list().await;
+            assert_eq!((signed.at.0, signed.is_repeated), (1_001 + LEAD_MAX, false));
+        };
+        machine.run(burst).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_none_may_be_repeated_a_burst_of_lists_waits_for_the_clock() {
         let machine = Machine::boot("m", at(1_000));
         let burst = async {
             let (timestamps, began, mut had) = (Timestamps::default(), clock::now(), BTreeSet::new());
+            timestamps.repeated_in_vain();
             for number in 0..40 {
-                let Timestamp(timestamp) = timestamps.of_list().await;
+                let Timestamp(timestamp) = timestamps.of_list().await.at;
                 let now = Timestamp::from(clock::wall()).0;
                 assert!(
                     (now..=now + LEAD_MAX).contains(&timestamp),
@@ -99,6 +143,7 @@ mod tests {
         let machine = Machine::boot("m", at(1_000));
         let waiting = async {
             let (timestamps, began) = (Timestamps::default(), clock::now());
+            timestamps.repeated_in_vain();
             for _ in 0..=LEAD_MAX {
                 timestamps.of_list().await;
             }
@@ -118,7 +163,7 @@ mod tests {
                 timestamps.of_list().await;
             }
             machine.set_wall(Duration::from_hours(1), true);
-            assert_eq!(timestamps.of_list().await, Timestamp(6_400));
+            assert_eq!(timestamps.of_list().await.at, Timestamp(6_400));
             assert_eq!(clock::since(began), Duration::ZERO);
         };
         machine.run(set_back).await;

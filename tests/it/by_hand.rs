@@ -221,10 +221,10 @@ async fn r7_an_eviction_by_hand_is_in_the_journal_before_it_is_done() {
 
 #[tokio::test]
 async fn an_eviction_by_hand_that_is_not_made_says_why() {
-    let protect = ("tenants.default.eviction.protect", "[\"x\", \"[c]\"]");
+    let protect = ("tenants.default.eviction.protect", "[\"x\", \"c*\"]");
     let it = before(&FIVE, &[protect]).await;
     done(&it, "users/a/protect").await;
-    let by_pattern = "this user is protected by \"[c]\" of eviction.protect: take that pattern out first";
+    let by_pattern = "this user is protected by \"c*\" of eviction.protect: take that pattern out first";
     for (id, why) in [("a", "protected by hand: unprotect it first"), ("c", by_pattern)] {
         let (status, code, detail) = refused(&it, &format!("users/{id}/evict")).await;
         assert_eq!((status, code.as_str()), (409, "sidecar_user_protected"));

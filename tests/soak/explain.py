@@ -175,6 +175,9 @@ def _limit(call, facts):
         return "the tenant is only observed"
     if tenant.name == "paused" and facts.had_trouble(call, ("pause by hand",), PAUSE_KNOWN_SECONDS):
         return "the tenant was paused"
+    # Nor does a replica hear of the end of a pause while it cannot ask.
+    if tenant.name == "paused" and reason == "paused" and facts.had_trouble(call, DATABASE, DATABASE_BACK_SECONDS):
+        return "the database was away"
     if reason == "fuse-blown" and tenant.name == "fused":
         return "the fuse had blown"
     if reason == "registry-down" and call.ended - call.began >= ADMISSION_SECONDS:
@@ -194,6 +197,9 @@ def _limit(call, facts):
     if not reason and "retried" in call.admission:
         if facts.had_trouble(call, ("list lags behind",), 1):
             return "the list lagged behind"
+        # Whose deletion did not show does not count, and may be there (R10).
+        if facts.had_own_fault(call, tenant.client_id, ("delete",), UNSETTLED_SECONDS):
+            return "fault: the sidecar's own calls"
         # Without turns, another replica may take the slot that was made.
         if facts.had_trouble(call, DATABASE, DATABASE_BACK_SECONDS):
             return "the database was away"

@@ -4,7 +4,7 @@ import json
 from collections import Counter, defaultdict
 
 from explain import DATABASE, DATABASE_BACK_SECONDS, GONE, STILL
-from world import CONSUMER_KEY, NOTIFY_SECRET, PROTECTED, TENANTS, TOKEN, UNSETTLED_SECONDS
+from world import CONSUMER_KEY, MANAGE_SECONDS, NOTIFY_SECRET, PROTECTED, TENANTS, TOKEN, UNSETTLED_SECONDS
 
 # Of admissions in these modes somebody makes room first.
 MANAGED = {tenant.client_id: tenant for tenant in TENANTS if tenant.mode == "enforce"}
@@ -137,13 +137,13 @@ def never_too_many(facts, book, world):
             continue
         looked += 1
         tenant = MANAGED[client]
-        # Of whom it is not known whether they will go, nobody counts.
+        # Of whom it is not known whether they will go, nobody counts; an answer that came too late was not heard.
         doubtful = {
             deletion.user
             for _, sent, of, _, deletion in deletions
             if of == client
             and at - UNSETTLED_SECONDS * 1000 <= sent <= at
-            and not (deletion.status and deletion.done_at <= at)
+            and not (deletion.status and deletion.done_at <= min(at, sent + MANAGE_SECONDS * 1000))
         }
         if len(set(entry.live) - doubtful) <= tenant.max_users:
             continue

@@ -11,6 +11,7 @@ from book import Book, Call, Trouble
 from explain import explanation
 from facts import Facts
 from watch import rise
+from world import MANAGE_SECONDS
 
 CLIENT, TENANT = "SOAK-2", "full"
 START_MS = 1_000_000_000_000
@@ -26,12 +27,13 @@ class Run:
         self.live = []
         self.now = START_MS
 
-    def _call(self, call, user, label="", fault="", status=200, **done):
+    def _call(self, call, user, label="", fault="", status=200, took=0, **done):
         number, self.now = len(self.lines), self.now + 100
         known = {"number": number, "call": call, "client": CLIENT, "user": user, "label": label, "fault": fault}
         self.lines.append({"event": "call", "at_ms": self.now, **known})
         if status:
             said = {"live": list(self.live), "secret_sha256": None, **done}
+            self.now += took
             self.lines.append({"event": "done", "at_ms": self.now, "number": number, "status": status, **said})
 
     def register(self, user, fault="", **seen):
@@ -49,10 +51,10 @@ class Run:
         row = {"id": len(self.journal), "event": "intent", "tenant": CLIENT, "user_id": user, "at": self.now}
         self.journal.append({**row, "newcomer": None, "is_open": False, "replica": "r", "outcome": None, **columns})
 
-    def evict(self, user, fault="", status=200):
+    def evict(self, user, fault="", status=200, took=0):
         if status == 200:
             self.live.remove(user)
-        self._call("delete", user, fault=fault, status=status)
+        self._call("delete", user, fault=fault, status=status, took=took)
 
     def fill(self, count=8):
         for number in range(count):
@@ -138,6 +140,16 @@ class Rules(unittest.TestCase):
         self.run_of.evict("user-0", "hang", 0)
         self.run_of.register("one more")
         self.holds(rules.never_too_many(self.run_of.facts(), self.run_of.book, self.world))
+
+    def test_who_may_still_go_as_far_as_was_heard_does_not_count(self):
+        self.run_of.evict("user-0", "delay_ms", 429, took=MANAGE_SECONDS * 1000 + 1)
+        self.run_of.register("one more")
+        self.holds(rules.never_too_many(self.run_of.facts(), self.run_of.book, self.world))
+
+    def test_who_will_not_go_counts(self):
+        self.run_of.evict("user-0", "delay_ms", 429, took=MANAGE_SECONDS * 1000)
+        self.run_of.register("one more")
+        self.is_wrong(rules.never_too_many(self.run_of.facts(), self.run_of.book, self.world))
 
     def test_no_secret_is_lost_without_a_reason(self):
         self.run_of.register("left", left=True, secret_sha256="")

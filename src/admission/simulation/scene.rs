@@ -8,12 +8,13 @@ use super::{CLOCK, Caller, Run, Witness};
 use crate::admission::Terms;
 use crate::admission::fuse::Fuse;
 use crate::admission::known::{Known, Source};
-use crate::admission::policy::{Key, Mode, OnListError, Patterns, Policy, UnknownAge};
+use crate::admission::patterns::Patterns;
+use crate::admission::policy::{Key, Mode, OnListError, Policy, UnknownAge};
 use crate::admission::roster::Roster;
 use crate::types::UserId;
 
 fn patterns(sources: &[&str]) -> Patterns {
-    Patterns::new(&sources.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+    Patterns::new(&sources.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
 /// Half of the seeds that are not clean have a fuse so small that it blows.

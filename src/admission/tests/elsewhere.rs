@@ -31,6 +31,16 @@ fn r4_nobody_goes_for_a_slot_that_was_freed_and_is_not_counted_yet() {
     assert_eq!(bench.run([Event::Woken, listed(&["b", "c"])]), RETRY);
     assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), ANSWERED);
 
+    // By then it has counted, and the limit is another than was said.
+    bench.next_registration("later");
+    bench.roster.forget_list();
+    bench.run([Event::Begun, listed(&["b", "c"])]);
+    assert_eq!(
+        bench.run([Event::Replied(Reply::LimitReached), listed(&["b", "c"])]),
+        intent("b")
+    );
+    bench.run([Event::IntentRecorded(false), Event::Replied(Reply::Other)]);
+
     // Where somebody came for who went, the limit is another than was said.
     bench.next_registration("newer");
     bench.roster.registered(&id("d"), bench.now, bench.here.clock);
@@ -40,6 +50,40 @@ fn r4_nobody_goes_for_a_slot_that_was_freed_and_is_not_counted_yet() {
         bench.run([Event::Replied(Reply::LimitReached), listed(&["b", "d"])]),
         intent("b")
     );
+}
+
+#[test]
+fn r4_a_freed_slot_is_waited_for_where_the_list_shows_room_or_does_not_count() {
+    let full = || [Event::Replied(Reply::LimitReached), listed(&["a", "b", "c"])];
+    let freed = |mode| {
+        let mut bench = Bench::new();
+        bench.terms.mode = mode;
+        bench.roster.removed(&id("z"), bench.now);
+        bench
+    };
+    // Somebody came past the sidecar, and has it.
+    let mut counting = freed(Mode::Enforce);
+    assert_eq!(counting.run([Event::Begun, listed(&["a", "b"])]), FORWARD);
+    assert_eq!(counting.run(full()), intent("a"));
+    let mut erring = freed(Mode::OnLimitError);
+    assert_eq!(erring.on(Event::Begun), FORWARD);
+    assert!(matches!(erring.run(full()), Step::Pause(_)));
+}
+
+#[test]
+fn past_its_first_deletion_an_admission_goes_on_after_one_that_was_not_sent() {
+    let mut bench = Bench::new();
+    bench.run([Event::Begun, listed(&["a", "b", "c", "d"]), INTENT]);
+    let step = bench.run([Event::Deleted(Deletion::Accepted), listed(&["b", "c", "d"])]);
+    assert_eq!((step, bench.on(INTENT)), (intent("b"), Step::Delete(id("b"))));
+    bench.here.caller_gone = true;
+    assert!(matches!(
+        bench.on(Event::Deleted(Deletion::Unsent)),
+        Step::Pause(_)
+    ));
+    assert_eq!(bench.run([Event::Woken, listed(&["b", "c", "d"])]), FORWARD);
+    assert_eq!(bench.admission.reason(), Some(Reason::CallerGone));
+    assert_eq!(bench.admission.evicted(), [id("a")]);
 }
 
 #[test]

@@ -212,3 +212,41 @@ fn whom_the_last_list_missed_a_settle_time_ago_may_be_there_again() {
         assert_eq!(roster.take_vanished(now + SETTLE + ago).len(), vanished);
     }
 }
+
+#[test]
+fn a_slot_is_free_lately_until_somebody_is_registered_after_it() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    let all = ids(&["a", "b", "c"]);
+    roster.take(all, now, now, Millis(0), SETTLE).unwrap();
+    assert_eq!(roster.freed_lately(), None);
+    roster.removed(&id("a"), now);
+    assert_eq!(roster.freed_lately(), Some(now));
+    roster.registered(&id("d"), now + MS, Millis(1));
+    assert_eq!(roster.freed_lately(), None);
+    roster.removed(&id("b"), now + 2 * MS);
+    assert_eq!(roster.freed_lately(), Some(now + 2 * MS));
+    // At the very same moment it is taken.
+    roster.registered(&id("e"), now + 2 * MS, Millis(2));
+    assert_eq!(roster.freed_lately(), None);
+}
+
+#[test]
+fn of_a_protected_user_that_is_gone_only_that_is_kept() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    let known = Known {
+        first_seen: Millis(7),
+        registered: Some((Millis(8), Source::Own)),
+        last_active: Some(Millis(9)),
+        calls: 3,
+        protected: true,
+        ..Known::default()
+    };
+    roster.remember(vec![(id("a"), known)], Vec::new());
+    roster.removed(&id("a"), now);
+    let kept = Known {
+        first_seen: Millis(7),
+        protected: true,
+        ..Known::default()
+    };
+    assert_eq!(roster.known(&id("a")), Some(&kept));
+}

@@ -36,7 +36,7 @@ fn r15_all_faults_are_said_at_once_and_in_order() {
         "tenants.b.consumer_key (sidecar.toml:5): is not set; set the environment variable \
          SNAPTRADE_SIDECAR__TENANTS__B__CONSUMER_KEY, or consumer_key (or consumer_key_file) in [tenants.b]",
         "tenants.b.max_users (sidecar.toml:7): \"0\" is too small; write a whole number from 1 to 1000000",
-        "tenants.b.eviction.protect (sidecar.toml:11): \"[\" is not a pattern: ",
+        "tenants.b.eviction.protect (sidecar.toml:11): \"[\" has a [, which has no meaning in patterns here; ",
         "log.format (environment variable SNAPTRADE_SIDECAR__LOG__FORMAT): \"yaml\" is not a choice; ",
         "log.level (environment variable SNAPTRADE_SIDECAR__LOG__LEVEL): \"inof\" is not a log filter; ",
         "ops.listen (command line): \"nine\" is not an IP address and port; ",
