@@ -251,6 +251,8 @@ mod tests {
             count: 2,
             mode: "enforce".to_owned(),
             paused: true,
+            counted_at: "2026-02-01T00:00:00Z".to_owned(),
+            matching: 2,
             users: vec![ada(), vip],
         };
         assert_eq!(
@@ -276,6 +278,8 @@ tenant default: 2 of 5 users, mode enforce (paused)
             reason: Some("oldest".to_owned()),
             users: Some(5),
             limit: Some(5),
+            status: None,
+            took_ms: None,
             request_id: None,
             intent: None,
             replica: "one".to_owned(),

@@ -109,10 +109,12 @@ async fn users_are_shown_in_the_order_in_which_they_go_and_why() {
     let mut users = read(&it, "users").await;
     assert_eq!(ids(&users), ["b", "d", "e", "new", "c"]);
     let list = users["users"].take();
+    assert!(users["counted_at"].take().as_str().unwrap().ends_with('Z'));
     assert_eq!(
         users,
         json!({
-            "tenant": "default", "limit": 5, "count": 5, "mode": "enforce", "paused": false, "users": null,
+            "tenant": "default", "limit": 5, "count": 5, "mode": "enforce", "paused": false, "counted_at": null,
+            "matching": 5, "users": null,
         })
     );
     let mut first = list[0].clone();

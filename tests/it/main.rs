@@ -14,6 +14,7 @@ mod commands;
 mod conformance;
 mod connections;
 mod crashes;
+mod dashboard;
 mod departures;
 mod economy;
 mod elsewhere;
