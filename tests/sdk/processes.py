@@ -133,9 +133,11 @@ class Simulator(Program):
         for user_id in ids:
             self._control("POST", f"/users/{urllib.parse.quote(user_id, safe='')}")
 
+    def fault(self, fault):
+        self._control("POST", "/faults", fault)
+
     def refuse_next_registration(self, status, body):
-        kind = {"status": {"status": status, "body": body}}
-        self._control("POST", "/faults", {"call": "register", "kind": kind})
+        self.fault({"call": "register", "kind": {"status": {"status": status, "body": body}}})
 
 
 class Sidecar(Program):
