@@ -23,7 +23,8 @@ TOKEN = "an-operators-token"
 # The job of the sidecars, by which alerts and board tell them from others.
 JOB = "watched"
 
-# A tenant that evicts until its fuse blows, one that may evict nobody, and one that has another key than its application.
+# A tenant that evicts until its fuse blows, one that may evict nobody, and one that has another key than its
+# application.
 CONFIGURATION = """
 [proxy]
 listen = "127.0.0.1:0"

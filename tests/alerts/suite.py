@@ -1,5 +1,5 @@
-"""The alerts, their runbook and the Grafana board: by themselves with promtool, and by a real Prometheus that scrapes a sidecar
-to which everything happens that they tell of."""
+"""The alerts, their runbook and the Grafana board: by themselves with promtool, and by a real Prometheus that scrapes a
+sidecar to which everything happens that they tell of."""
 
 import argparse
 import json
@@ -119,8 +119,8 @@ class ByThemselves(unittest.TestCase):
 
 
 class Watching(unittest.TestCase):
-    """One sidecar to which everything happens that can be brought about, an instance where nothing answers, and a Prometheus that
-    has seen the sidecar before and after."""
+    """One sidecar to which everything happens that can be brought about, an instance where nothing answers, and a
+    Prometheus that has seen the sidecar before and after."""
 
     @classmethod
     def setUpClass(cls):
@@ -147,7 +147,7 @@ class Watching(unittest.TestCase):
 
     @classmethod
     def bring_about(cls):
-        """Everything twice, with a scrape between: of a series that begins with what it counts, only what comes then is a rate."""
+        """What begins a series twice, with a scrape between: a rate is only of what comes after the first."""
         sidecar = cls.sidecar
         cls.call_through()
         # Five find room, and one has it made.
