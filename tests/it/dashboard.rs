@@ -362,7 +362,10 @@ async fn a_feed_that_cannot_be_had_says_why() {
     let reply = read(patiently(request.send()).await.unwrap()).await;
     assert_eq!(reply.status, 400);
     assert!(
-        reply.json()["detail"].as_str().unwrap().contains("none"),
+        reply.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("The tenants are: default"),
         "{reply:?}"
     );
     assert_eq!(it.stop().await.code, Some(0));
