@@ -61,9 +61,9 @@ fn hour() -> Window {
     }
 }
 
-fn minutes(count: usize, median: u32, p95: u32) -> Option<Spread> {
+fn minutes(count: usize, median: u32, p95: u32) -> Spread {
     let (median, p95) = (MINUTE * median, MINUTE * p95);
-    Some(Spread { count, median, p95 })
+    Spread { count, median, p95 }
 }
 
 #[test]
@@ -90,7 +90,10 @@ fn each_event_is_counted_in_its_piece_of_the_window() {
     ];
     assert_eq!(told.buckets, pieces);
     assert_eq!((told.registrations, told.refusals, told.would_evict), (3, 1, 1));
-    assert_eq!(told.refusal_reasons, BTreeMap::from([("fuse-blown".to_owned(), 1)]));
+    assert_eq!(
+        told.refusal_reasons,
+        BTreeMap::from([("fuse-blown".to_owned(), 1)])
+    );
 }
 
 #[test]
@@ -113,7 +116,7 @@ fn a_lifetime_is_from_the_registration_to_the_eviction_also_where_that_was_long_
     journal.ended(82, "stays", "refused");
     let told = journal.analytics();
     assert_eq!(told.evictions, 3);
-    assert_eq!(told.lifetime, minutes(2, 9, 60));
+    assert_eq!(told.lifetime, Some(minutes(2, 9, 60)));
 }
 
 #[test]
@@ -129,7 +132,7 @@ fn regret_is_who_came_back_and_how_soon() {
     let regret = Regret {
         evicted: 3,
         returned: 2,
-        gone: minutes(2, 5, 60),
+        gone: Some(minutes(2, 5, 60)),
     };
     assert_eq!(told.regret, regret);
     let slot = Duration::from_millis(400);

@@ -249,6 +249,7 @@ fn addresses(proxy: SocketAddr, ops: SocketAddr, simulator: &Simulator) -> Strin
   Python 11.x      host=\"http://{proxy}/api/v1\"
   TypeScript 11.x  basePath: \"http://{proxy}\"
 
+  dashboard        http://{ops}/dashboard
   health           http://{ops}/healthz
   status           http://{ops}/api/snaptrade/status
   metrics          http://{ops}/metrics

@@ -18,7 +18,6 @@ use super::Ops;
 use super::access::Standing;
 use super::overview::{self, Asked};
 use super::problem::Problem;
-use crate::guard::Guard;
 
 /// Feeds at a time: each takes one of the listener's connections.
 pub(super) const FEEDS_MAX: usize = 64;
@@ -41,7 +40,9 @@ pub(super) async fn events(
     standing.sees()?;
     let guard = ops.tenant(uri.query())?;
     let Ok(slot) = Arc::clone(&ops.feeds).try_acquire_owned() else {
-        let detail = format!("{FEEDS_MAX} live feeds are open, and no more are allowed; close one, or ask again later.");
+        let detail = format!(
+            "{FEEDS_MAX} live feeds are open, and no more are allowed; close one, or ask again later."
+        );
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "sidecar_too_many_feeds", detail);
         return Err(problem.retry_after(RETRY_AFTER));
     };

@@ -14,7 +14,6 @@ use super::people::{InPath, answer, in_path, time};
 use super::probes::{self, phase};
 use super::problem::Problem;
 use crate::guard::Guard;
-use crate::types::Millis;
 
 /// Entries of the journal in which other replicas are looked for.
 const ENTRIES: usize = 200;
@@ -99,7 +98,10 @@ impl Asked {
         Self {
             journal: entries.first().map(|entry| entry.id.0),
             fuse_used: guard.fuse_used().await.ok(),
-            replicas: entries.into_iter().map(|recorded| recorded.entry.replica).collect(),
+            replicas: entries
+                .into_iter()
+                .map(|recorded| recorded.entry.replica)
+                .collect(),
         }
     }
 }

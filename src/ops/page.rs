@@ -39,9 +39,15 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let mut routes = Router::new()
         .route("/dashboard", get(move || async move { serve(page) }))
         // The page's own links are relative to the path without it.
-        .route("/dashboard/", get(|| async { Redirect::permanent("../dashboard") }));
+        .route(
+            "/dashboard/",
+            get(|| async { Redirect::permanent("../dashboard") }),
+        );
     for file in FILES.into_iter().skip(1) {
-        routes = routes.route(&format!("/dashboard/{}", file.0), get(move || async move { serve(file) }));
+        routes = routes.route(
+            &format!("/dashboard/{}", file.0),
+            get(move || async move { serve(file) }),
+        );
     }
     routes
 }

@@ -1,6 +1,5 @@
 //! What the journal says of a while, and the journal itself, for tools.
 
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,7 +185,8 @@ async fn export(
             text.push_str("\n]\n");
         }
         let sending = sender.send_data(std::mem::take(&mut text).into());
-        if is_end || !matches!(tokio::time::timeout(SEND_MAX, sending).await, Ok(Ok(()))) {
+        let is_taken = matches!(tokio::time::timeout(SEND_MAX, sending).await, Ok(Ok(())));
+        if is_end || !is_taken {
             return;
         }
         read = match guard.history(before, READ_AT_ONCE).await {
@@ -196,7 +196,8 @@ async fn export(
     }
 }
 
-const HEAD: &str = "id,at,event,user_id,newcomer,outcome,reason,users,limit,status,took_ms,request_id,intent,replica\r\n";
+const HEAD: &str =
+    "id,at,event,user_id,newcomer,outcome,reason,users,limit,status,took_ms,request_id,intent,replica\r\n";
 
 /// By RFC 4180.
 fn line(text: &mut String, entry: &Entry) {
@@ -224,7 +225,11 @@ fn line(text: &mut String, entry: &Entry) {
 /// An id is what an application's user may have chosen, and one that a spreadsheet would take for a formula is marked as text.
 fn cell(text: Option<&str>) -> String {
     let text = text.unwrap_or_default();
-    let mark = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    let mark = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        "'"
+    } else {
+        ""
+    };
     if text.contains(['"', ',', '\r', '\n']) {
         format!("\"{mark}{}\"", text.replace('"', "\"\""))
     } else {

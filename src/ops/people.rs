@@ -168,13 +168,16 @@ struct Wanted {
 impl Wanted {
     fn of(query: &str) -> Result<Self, Problem> {
         let bad = |detail| Problem::new(StatusCode::BAD_REQUEST, "sidecar_bad_query", detail);
-        let limit = query::unique(query, "limit").map(|limit| limit.map_or(Some(usize::MAX), |limit| limit.parse().ok()));
+        let limit = query::unique(query, "limit")
+            .map(|limit| limit.map_or(Some(usize::MAX), |limit| limit.parse().ok()));
         let Ok(Some(limit)) = limit else {
             return Err(bad("The limit is none; give a number, once."));
         };
         let search = query::unique(query, "search").map(|search| search.map(query::decode));
         let Ok(None | Some(Some(_))) = &search else {
-            return Err(bad("What is searched for is no text; give a part of an id, once, as UTF-8."));
+            return Err(bad(
+                "What is searched for is no text; give a part of an id, once, as UTF-8.",
+            ));
         };
         let search = search.ok().flatten().flatten();
         Ok(Self {

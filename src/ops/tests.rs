@@ -34,7 +34,11 @@ fn ops(token: Option<&str>) -> Ops {
     config.tenants.clear();
     config.ops.token = token.map(Token::new);
     config.ops.allowed_origins = vec![OriginPattern::parse("https://*.vercel.app").unwrap()];
-    Ops::new(Live::new(InForce::new(config, |_| unreachable!("there are no tenants"))), Arc::new(health), Arc::new(Metrics::new([("default", 5)])))
+    Ops::new(
+        Live::new(InForce::new(config, |_| unreachable!("there are no tenants"))),
+        Arc::new(health),
+        Arc::new(Metrics::new([("default", 5)])),
+    )
 }
 
 async fn call(ops: Ops, method: &str, target: &str, headers: &[(&str, &str)]) -> Response {

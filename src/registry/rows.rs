@@ -95,8 +95,23 @@ pub(super) fn user(row: UserRow) -> (UserId, Known) {
 }
 
 pub(super) fn recorded(row: EntryRow) -> Result<Recorded, RegistryError> {
-    let (id, at, tenant, event, user, newcomer, outcome, reason, users, limit, request_id, intent, replica, status, took) =
-        row;
+    let (
+        id,
+        at,
+        tenant,
+        event,
+        user,
+        newcomer,
+        outcome,
+        reason,
+        users,
+        limit,
+        request_id,
+        intent,
+        replica,
+        status,
+        took,
+    ) = row;
     let Some(event) = Event::from_token(&event) else {
         let what = format!("the journal's entry {id} is a {event:?}, which this version does not know");
         return Err(RegistryError(format!("{what}; run the version that wrote it")));

@@ -39,19 +39,6 @@ pub const REGISTRATION_OUTCOMES: [&str; 5] = [
 ];
 /// What becomes of an intended eviction.
 pub const EVICTION_OUTCOMES: [&str; 5] = ["evicted", "refused", "unsettled", "withdrawn", "would-evict"];
-/// Why room that was wanted is not made, as the reply's `reason=` says it.
-pub const REFUSALS: [&str; 10] = [
-    "list-failed",
-    "too-many-over-limit",
-    "nobody-evictable",
-    "deletion-unsettled",
-    "deletion-rejected",
-    "not-journaled",
-    "registry-down",
-    "fuse-blown",
-    "timed-out",
-    "shutting-down",
-];
 /// What becomes of a webhook; `unforwarded` beside one of the others.
 pub const WEBHOOK_OUTCOMES: [&str; 8] = [
     "handled",
@@ -171,14 +158,14 @@ impl Metrics {
                 Histogram::new(ADMISSION_BUCKETS)
             }),
             evictions: register(own, "evictions", "Users deleted, or meant to be, to make room"),
-            refusals: register(own, "refusals", "Registrations for which room was wanted and not made"),
+            refusals: register(own, "refusals", "Registrations that no room was made for"),
             webhooks: register(own, "webhooks", "Webhooks that arrived, by what became of them"),
             notices: register(own, "notices", "Notices of evictions to the application"),
             users: register(own, "users", "Users that SnapTrade listed last and that stay"),
             pending_deletions: register(own, "pending_deletions", "Users whose deletion is not settled"),
             admission_queue: register(own, "admission_queue", "Registrations that wait for their turn"),
             fuse_blown: register(own, "fuse_blown", "1 while too many were evicted to go on"),
-            key_refused: register(own, "key_refused", "1 while SnapTrade refuses the sidecar's own calls"),
+            key_refused: register(own, "key_refused", "1 while SnapTrade refuses our own calls"),
             registry_up: register(
                 own,
                 "registry_up",
@@ -208,16 +195,21 @@ impl Metrics {
             registry,
         };
         metrics.set_tenants(tenants);
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// What is of no tenant's is there before it first happens, so that a rate sees its first time.
+    fn begin_at_zero(&self) {
         for outcome in RELOAD_OUTCOMES {
-            let _ = metrics.config_reloads.get_or_create(&labels::Outcome { outcome });
+            let _ = self.config_reloads.get_or_create(&labels::Outcome { outcome });
         }
         for listener in LISTENERS {
-            let _ = metrics.tls_failures(listener);
+            let _ = self.tls_failures(listener);
         }
         for kind in UPSTREAM_ERRORS {
-            let _ = metrics.upstream_errors.get_or_create(&labels::Kind { kind });
+            let _ = self.upstream_errors.get_or_create(&labels::Kind { kind });
         }
-        metrics
     }
 
     /// A request on the data plane, when its reply is through.
@@ -264,7 +256,7 @@ impl Metrics {
         self.evictions.get_or_create(&self.outcome(tenant, outcome)).inc();
     }
 
-    /// Room was wanted and not made, for one of [`REFUSALS`].
+    /// Room was wanted and not made, for one of `labels::REFUSALS`.
     pub fn refusal(&self, tenant: &str, reason: &'static str) {
         let tenant = self.label(tenant);
         self.refusals

@@ -16,7 +16,8 @@ async fn ask(it: &Sidecar, path: &str, token: Option<&str>) -> Reply {
     if let Some(token) = token {
         headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
     }
-    it.call(Method::GET, &format!("{}{path}", it.ops), headers, Bytes::new()).await
+    it.call(Method::GET, &format!("{}{path}", it.ops), headers, Bytes::new())
+        .await
 }
 
 async fn told(it: &Sidecar, path: &str) -> Value {
@@ -27,8 +28,15 @@ async fn told(it: &Sidecar, path: &str) -> Value {
 }
 
 fn links(page: &str) -> Vec<&str> {
-    let of = |attribute: &'static str| page.split(attribute).skip(1).filter_map(|rest| rest.split('"').next());
-    of("href=\"").chain(of("src=\"")).filter(|link| !link.starts_with('#')).collect()
+    let of = |attribute: &'static str| {
+        page.split(attribute)
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+    };
+    of("href=\"")
+        .chain(of("src=\""))
+        .filter(|link| !link.starts_with('#'))
+        .collect()
 }
 
 #[tokio::test]
@@ -39,17 +47,33 @@ async fn the_page_and_all_of_its_files_come_from_the_program_and_from_nowhere_el
     let text = String::from_utf8(page.body.to_vec()).unwrap();
     let links = links(&text);
     assert!(links.len() > 4, "{links:?}");
-    let scripts = ["api", "charts", "dom", "feed", "panels", "roster"].map(|name| format!("dashboard/{name}.js"));
-    for link in links.iter().map(|link| (*link).to_owned()).chain(scripts).chain(["dashboard".to_owned()]) {
+    let scripts =
+        ["api", "charts", "dom", "feed", "panels", "roster"].map(|name| format!("dashboard/{name}.js"));
+    for link in links
+        .iter()
+        .map(|link| (*link).to_owned())
+        .chain(scripts)
+        .chain(["dashboard".to_owned()])
+    {
         let reply = ask(&it, &format!("/{link}"), None).await;
-        assert_eq!((reply.status.as_u16(), reply.header("content-security-policy")), (200, Some(OWN)), "{link}");
+        assert_eq!(
+            (reply.status.as_u16(), reply.header("content-security-policy")),
+            (200, Some(OWN)),
+            "{link}"
+        );
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{link}");
         assert_eq!(reply.header("referrer-policy"), Some("no-referrer"), "{link}");
     }
-    assert_eq!(ask(&it, "/dashboard/", None).await.header("location"), Some("../dashboard"));
+    assert_eq!(
+        ask(&it, "/dashboard/", None).await.header("location"),
+        Some("../dashboard")
+    );
     assert_eq!(ask(&it, "/dashboard/none.js", None).await.status, 404);
     // Nobody is let to put words into it, and it says nothing that a reader alone may see.
-    assert!(!text.contains("PERSONAL") && !text.contains("<style") && !text.contains(" style="), "{text}");
+    assert!(
+        !text.contains("PERSONAL") && !text.contains("<style") && !text.contains(" style="),
+        "{text}"
+    );
     assert_eq!(it.stop().await.code, Some(0));
 }
 
@@ -97,12 +121,12 @@ impl Feed {
     /// The next overview, or `None` at the end.
     async fn next(&mut self) -> Option<Value> {
         loop {
-            if let Some((event, rest)) = self.1.split_once("\n\n") {
-                let data = event.strip_prefix("event: overview\ndata: ").map(str::to_owned);
-                self.1 = rest.to_owned();
-                match data {
-                    Some(data) => return Some(serde_json::from_str(&data).unwrap()),
-                    None => continue,
+            while let Some((event, rest)) = self.1.split_once("\n\n") {
+                let data = event.strip_prefix("event: overview\ndata: ");
+                let overview = data.map(|data| serde_json::from_str(data).unwrap());
+                self.1 = rest.into();
+                if overview.is_some() {
+                    return overview;
                 }
             }
             let chunk = patiently(self.0.chunk()).await.ok()??;
@@ -131,17 +155,19 @@ async fn the_feed_tells_of_a_registration_and_of_a_pause_and_ends_with_the_progr
     let first = feed.until(|overview| overview["users"] == 2).await;
     assert_eq!(first["paused"], false);
     assert_eq!(it.register("c").await.admission(), "forwarded");
-    let then = feed.until(|overview| overview["users"] == 3).await;
-    assert!(then["journal"].as_i64() > first["journal"].as_i64(), "{then}");
+    let is_told = |now: &Value| now["users"] == 3 && now["journal"].as_i64() > first["journal"].as_i64();
+    feed.until(is_told).await;
     let mut headers = HeaderMap::new();
     headers.insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
     let pause = format!("{}/api/tenants/default/pause", it.ops);
-    assert_eq!(it.call(Method::POST, &pause, headers, Bytes::new()).await.status, 200);
-    feed.until(|overview| overview["paused"] == true).await;
-    let (ended, code) = tokio::join!(
-        patiently(async { while feed.next().await.is_some() {} }),
-        async { it.stop().await.code }
+    assert_eq!(
+        it.call(Method::POST, &pause, headers, Bytes::new()).await.status,
+        200
     );
+    feed.until(|overview| overview["paused"] == true).await;
+    let (ended, code) = tokio::join!(patiently(async { while feed.next().await.is_some() {} }), async {
+        it.stop().await.code
+    });
     assert_eq!((ended, code), ((), Some(0)));
 }
 
@@ -153,7 +179,10 @@ async fn there_are_only_so_many_feeds_and_one_that_is_left_makes_room() {
         feeds.push(Feed::open(&it).await);
     }
     let refused = ask(&it, "/api/events", Some(TOKEN)).await;
-    assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (503, &"sidecar_too_many_feeds".into()));
+    assert_eq!(
+        (refused.status.as_u16(), &refused.json()["code"]),
+        (503, &"sidecar_too_many_feeds".into())
+    );
     assert_eq!(refused.header("retry-after"), Some("10"));
     assert_eq!(ask(&it, "/api/events", None).await.status, 401);
     drop(feeds);
@@ -179,16 +208,48 @@ async fn the_analytics_tell_of_regret() {
     let mut told = told(&it, "/api/tenants/default/analytics?window=1h").await;
     let buckets = told["buckets"].take();
     let buckets = buckets.as_array().unwrap();
-    let sum = |of: &str| buckets.iter().map(|bucket| bucket[of].as_u64().unwrap()).sum::<u64>();
-    assert_eq!((buckets.len(), sum("registrations"), sum("evictions"), sum("refusals")), (48, 2, 2, 0));
-    assert_eq!((&told["registrations"], &told["evictions"], &told["is_whole"]), (&2.into(), &2.into(), &true.into()));
+    let sum = |of: &str| {
+        buckets
+            .iter()
+            .map(|bucket| bucket[of].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    assert_eq!(
+        (
+            buckets.len(),
+            sum("registrations"),
+            sum("evictions"),
+            sum("refusals")
+        ),
+        (48, 2, 2, 0)
+    );
+    assert_eq!(
+        (&told["registrations"], &told["evictions"], &told["is_whole"]),
+        (&2.into(), &2.into(), &true.into())
+    );
     let regret = &told["regret"];
-    assert_eq!((&regret["evicted"], &regret["returned"], &regret["gone"]["count"]), (&2.into(), &1.into(), &1.into()));
+    assert_eq!(
+        (&regret["evicted"], &regret["returned"], &regret["gone"]["count"]),
+        (&2.into(), &1.into(), &1.into())
+    );
     assert_eq!(told["time_to_slot"]["count"], 2);
-    assert_eq!(told["lifetime"], Value::Null, "of those who were there before, it is not known");
+    assert_eq!(
+        told["lifetime"],
+        Value::Null,
+        "of those who were there before, it is not known"
+    );
     for query in ["window=1y", "window=1h&window=1h", "window="] {
-        let reply = ask(&it, &format!("/api/tenants/default/analytics?{query}"), Some(TOKEN)).await;
-        assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (400, &"sidecar_bad_query".into()), "{query}");
+        let reply = ask(
+            &it,
+            &format!("/api/tenants/default/analytics?{query}"),
+            Some(TOKEN),
+        )
+        .await;
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["code"]),
+            (400, &"sidecar_bad_query".into()),
+            "{query}"
+        );
     }
     assert_eq!(ask(&it, "/api/tenants/default/analytics", None).await.status, 401);
     assert_eq!(it.stop().await.code, Some(0));
@@ -200,21 +261,44 @@ async fn the_journal_is_a_file_for_other_tools() {
     let strange = "=1+1,\"x\"";
     assert_eq!(it.register(strange).await.admission(), "evicted");
     let entries = told(&it, "/api/tenants/default/journal").await;
-    let events: Vec<&str> = entries.as_array().unwrap().iter().map(|entry| entry["event"].as_str().unwrap()).collect();
+    let events: Vec<&str> = entries
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["event"].as_str().unwrap())
+        .collect();
     assert_eq!(events, ["registration", "outcome", "intent"], "newest first");
-    assert_eq!((&entries[0]["newcomer"], &entries[0]["status"]), (&strange.into(), &200.into()));
-    assert!(entries[0]["took_ms"].is_u64() && entries[1]["took_ms"].is_null(), "{entries}");
+    assert_eq!(
+        (&entries[0]["newcomer"], &entries[0]["status"]),
+        (&strange.into(), &200.into())
+    );
+    assert!(
+        entries[0]["took_ms"].is_u64() && entries[1]["took_ms"].is_null(),
+        "{entries}"
+    );
     let csv = ask(&it, "/api/tenants/default/journal?format=csv", Some(TOKEN)).await;
     assert_eq!(csv.header("content-type"), Some("text/csv; charset=utf-8"));
-    assert_eq!(csv.header("content-disposition"), Some("attachment; filename=\"journal.csv\""));
+    assert_eq!(
+        csv.header("content-disposition"),
+        Some("attachment; filename=\"journal.csv\"")
+    );
     let text = String::from_utf8(csv.body.to_vec()).unwrap();
     let lines: Vec<&str> = text.split_terminator("\r\n").collect();
     assert_eq!(lines.len(), 4, "{text}");
-    assert!(lines[0].starts_with("id,at,event,user_id,newcomer,outcome,"), "{text}");
+    assert!(
+        lines[0].starts_with("id,at,event,user_id,newcomer,outcome,"),
+        "{text}"
+    );
     // A spreadsheet takes it for text.
-    assert!(lines[1].contains(",registration,,\"'=1+1,\"\"x\"\"\",evicted,"), "{text}");
+    assert!(
+        lines[1].contains(",registration,,\"'=1+1,\"\"x\"\"\",evicted,"),
+        "{text}"
+    );
     let refused = ask(&it, "/api/tenants/default/journal?format=xml", Some(TOKEN)).await;
-    assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (400, &"sidecar_bad_query".into()));
+    assert_eq!(
+        (refused.status.as_u16(), &refused.json()["code"]),
+        (400, &"sidecar_bad_query".into())
+    );
     assert_eq!(ask(&it, "/api/tenants/default/journal", None).await.status, 401);
     assert_eq!(it.stop().await.code, Some(0));
 }
@@ -226,17 +310,44 @@ async fn of_many_users_those_that_are_wanted_are_told() {
         let it = &it;
         async move {
             let users = told(it, &format!("/api/tenants/default/users{query}")).await;
-            let ids = users["users"].as_array().unwrap().iter().map(|user| user["user_id"].as_str().unwrap().to_owned());
-            (users["count"].as_u64().unwrap(), users["matching"].as_u64().unwrap(), ids.collect::<Vec<_>>())
+            let ids = users["users"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|user| user["user_id"].as_str().unwrap().to_owned());
+            (
+                users["count"].as_u64().unwrap(),
+                users["matching"].as_u64().unwrap(),
+                ids.collect::<Vec<_>>(),
+            )
         }
     };
-    assert_eq!(seen("?limit=2").await, (4, 4, vec!["ada".to_owned(), "Adam".to_owned()]));
-    assert_eq!(seen("?search=DA").await, (4, 2, vec!["ada".to_owned(), "Adam".to_owned()]));
-    assert_eq!(seen("?search=a%64a&limit=1").await, (4, 2, vec!["ada".to_owned()]));
+    assert_eq!(
+        seen("?limit=2").await,
+        (4, 4, vec!["ada".to_owned(), "Adam".to_owned()])
+    );
+    assert_eq!(
+        seen("?search=DA").await,
+        (4, 2, vec!["ada".to_owned(), "Adam".to_owned()])
+    );
+    assert_eq!(
+        seen("?search=a%64a&limit=1").await,
+        (4, 2, vec!["ada".to_owned()])
+    );
     assert_eq!(seen("?search=nobody").await, (4, 0, vec![]));
-    for query in ["limit=x", "limit=-1", "limit=1&limit=2", "search=a&search=b", "search=%FF"] {
+    for query in [
+        "limit=x",
+        "limit=-1",
+        "limit=1&limit=2",
+        "search=a&search=b",
+        "search=%FF",
+    ] {
         let reply = ask(&it, &format!("/api/tenants/default/users?{query}"), Some(TOKEN)).await;
-        assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (400, &"sidecar_bad_query".into()), "{query}");
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["code"]),
+            (400, &"sidecar_bad_query".into()),
+            "{query}"
+        );
     }
     assert_eq!(it.stop().await.code, Some(0));
 }
@@ -244,9 +355,18 @@ async fn of_many_users_those_that_are_wanted_are_told() {
 #[tokio::test]
 async fn a_feed_that_cannot_be_had_says_why() {
     let it = before(&[], &[]).await;
-    let request = it.http.get(format!("{}/api/events?tenant=none", it.ops)).bearer_auth(TOKEN);
+    let request = it
+        .http
+        .get(format!("{}/api/events?tenant=none", it.ops))
+        .bearer_auth(TOKEN);
     let reply = read(patiently(request.send()).await.unwrap()).await;
-    assert_eq!(reply.status, 404);
-    assert!(reply.json()["detail"].as_str().unwrap().contains("none"), "{reply:?}");
+    assert_eq!(reply.status, 400);
+    assert!(
+        reply.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("The tenants are: default"),
+        "{reply:?}"
+    );
     assert_eq!(it.stop().await.code, Some(0));
 }

@@ -108,6 +108,7 @@ async fn metrics_come_in_both_formats_and_move() {
 #[tokio::test]
 async fn the_metrics_are_those_that_the_readme_lists() {
     let it = Harness::start().await;
+    it.sim.inject(Fault::status(FaultCall::List, 500, "{}"));
     assert_eq!(it.register("new").await.status, 200);
     it.sim
         .inject(Fault::new(FaultCall::Other, FaultKind::ResetBefore));

@@ -61,6 +61,20 @@ pub(super) struct TenantOutcome {
     pub(super) outcome: &'static str,
 }
 
+/// Why room that was wanted is not made, as the reply's `reason=` says it.
+pub(super) const REFUSALS: [&str; 10] = [
+    "list-failed",
+    "too-many-over-limit",
+    "nobody-evictable",
+    "deletion-unsettled",
+    "deletion-rejected",
+    "not-journaled",
+    "registry-down",
+    "fuse-blown",
+    "timed-out",
+    "shutting-down",
+];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Refusal {
     pub(super) tenant: Arc<str>,

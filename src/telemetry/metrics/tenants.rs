@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use super::labels::{self, ROUTES};
 use super::{
     EVICTION_OUTCOMES, Level, MANAGEMENT_CALLS, MANAGEMENT_OUTCOMES, Metrics, NOTICE_OUTCOMES,
-    REFUSALS, REGISTRATION_OUTCOMES, STATUSES,
+    REGISTRATION_OUTCOMES, STATUSES,
 };
 use super::{UNKNOWN, WEBHOOK_OUTCOMES};
 use crate::snaptrade::route::Route;
@@ -169,7 +169,7 @@ impl Metrics {
         for (family, labels) in self.outcomes(&tenant.name) {
             family.remove(&labels);
         }
-        for reason in REFUSALS {
+        for reason in labels::REFUSALS {
             let tenant = Arc::clone(&tenant.name);
             self.refusals.remove(&labels::Refusal { tenant, reason });
         }

@@ -191,6 +191,29 @@ async fn a_newer_schema_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_schema_of_the_first_version_keeps_its_journal() {
+    let server = Server::shared();
+    let database = server.database().await;
+    let url = server.url(&database);
+    open(&url)
+        .await
+        .record(entry(1, Event::Registration))
+        .await
+        .unwrap();
+    let mut session = server.session(&database).await;
+    let older = "ALTER TABLE snaptrade_sidecar.journal DROP COLUMN status, DROP COLUMN took_ms; \
+                 UPDATE snaptrade_sidecar.schema SET version = 1";
+    sqlx::raw_sql(older).execute(&mut session).await.unwrap();
+    let registry = open(&url).await;
+    let mut newer = entry(2, Event::Registration);
+    (newer.status, newer.took_ms) = (Some(200), Some(u32::MAX));
+    registry.record(newer.clone()).await.unwrap();
+    let journal = registry.journal(T, None, 9).await.unwrap();
+    let journal: Vec<_> = journal.into_iter().map(|recorded| recorded.entry).collect();
+    assert_eq!(journal, [newer, entry(1, Event::Registration)]);
+}
+
+#[tokio::test]
 async fn a_call_that_is_given_up_leaves_nothing_behind() {
     let server = Server::shared();
     let url = server.url(&server.database().await);

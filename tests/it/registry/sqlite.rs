@@ -72,6 +72,26 @@ async fn r7_what_was_recorded_is_there_after_an_end_without_notice() {
 }
 
 #[tokio::test]
+async fn a_file_of_the_first_version_keeps_its_journal() {
+    let file = File::new();
+    let registry = open(&file.url()).await;
+    registry.record(entry(1, Event::Registration)).await.unwrap();
+    registry.close().await;
+    drop(registry);
+    file.spoilt(
+        "ALTER TABLE journal DROP COLUMN status; ALTER TABLE journal DROP COLUMN took_ms; PRAGMA user_version = 1",
+    )
+    .await;
+    let registry = open(&file.url()).await;
+    let mut newer = entry(2, Event::Registration);
+    (newer.status, newer.took_ms) = (Some(200), Some(u32::MAX));
+    registry.record(newer.clone()).await.unwrap();
+    let journal = registry.journal(T, None, 9).await.unwrap();
+    let journal: Vec<_> = journal.into_iter().map(|recorded| recorded.entry).collect();
+    assert_eq!(journal, [newer, entry(1, Event::Registration)]);
+}
+
+#[tokio::test]
 async fn its_files_are_for_their_owner_only() {
     let file = File::new();
     let registry = open(&file.url()).await;
