@@ -45,8 +45,8 @@ fn samples(text: &str) -> HashMap<&str, &str> {
     samples
 }
 
-/// What a session of one eviction and one lost call leaves behind.
-const COUNTS: [(&str, &str); 9] = [
+/// What a session of one eviction, one lost call and one refusal leaves behind.
+const COUNTS: [(&str, &str); 12] = [
     ("registrations_total{tenant=\"default\",outcome=\"evicted\"}", "1"),
     ("evictions_total{tenant=\"default\",outcome=\"evicted\"}", "1"),
     ("users{tenant=\"default\"}", "5"),
@@ -62,6 +62,9 @@ const COUNTS: [(&str, &str); 9] = [
         "1",
     ),
     ("upstream_errors_total{kind=\"broke_off\"}", "1"),
+    ("refusals_total{tenant=\"default\",reason=\"list-failed\"}", "1"),
+    ("refusals_total{tenant=\"default\",reason=\"fuse-blown\"}", "0"),
+    ("key_refused{tenant=\"default\"}", "1"),
 ];
 
 #[tokio::test]
@@ -81,6 +84,10 @@ async fn metrics_come_in_both_formats_and_move() {
     let target = "/accounts?userId=needle-new";
     let lost = it.call(Method::GET, target, HeaderMap::new(), Bytes::new());
     assert_eq!(lost.await.status, 502);
+    for _ in 0..2 {
+        it.sim.inject(Fault::status(FaultCall::List, 401, "{}"));
+    }
+    assert_eq!(it.register("needle-newer").await.status, 400);
 
     let open_type = "application/openmetrics-text; version=1.0.0";
     for (accept, content_type) in [
@@ -108,7 +115,6 @@ async fn metrics_come_in_both_formats_and_move() {
 #[tokio::test]
 async fn the_metrics_are_those_that_the_readme_lists() {
     let it = Harness::start().await;
-    it.sim.inject(Fault::status(FaultCall::List, 500, "{}"));
     assert_eq!(it.register("new").await.status, 200);
     it.sim
         .inject(Fault::new(FaultCall::Other, FaultKind::ResetBefore));

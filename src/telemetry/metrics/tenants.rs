@@ -145,6 +145,10 @@ impl Metrics {
         for (family, labels) in self.outcomes(name) {
             let _ = family.get_or_create(&labels);
         }
+        for reason in labels::REFUSALS {
+            let tenant = Arc::clone(name);
+            let _ = self.refusals.get_or_create(&labels::Refusal { tenant, reason });
+        }
         for labels in management(name) {
             let _ = self.management_calls.get_or_create(&labels);
         }
