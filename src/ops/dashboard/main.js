@@ -33,15 +33,17 @@ function draw() {
   signIn.textContent = token.get() ? "Sign out" : "Sign in";
 }
 
-const button = (text, key, onclick, kind) => h("button", { type: "button", class: kind, "data-key": key, onclick }, text);
+// Of the buttons that say the same, each says to those who do not see where it stands whom it is for.
+const button = (text, key, onclick, kind, user) =>
+  h("button", { type: "button", class: kind, "data-key": key, onclick }, text, user === undefined ? null : h("span", { class: "hidden" }, ` ${user}`));
 
 function actions(user) {
   if (!state.overview?.may_change) return [];
   const id = user.user_id;
   const protect = user.protected_by_hand
-    ? button("Unprotect", `unprotect ${id}`, () => act("unprotect", id))
-    : button("Protect", `protect ${id}`, () => act("protect", id));
-  return [protect, button("Evict…", `evict ${id}`, () => askToEvict(id), "danger")];
+    ? button("Unprotect", `unprotect ${id}`, () => act("unprotect", id), null, id)
+    : button("Protect", `protect ${id}`, () => act("protect", id), null, id);
+  return [protect, button("Evict…", `evict ${id}`, () => askToEvict(id), "danger", id)];
 }
 
 const DONE = {
@@ -67,8 +69,19 @@ async function act(action, user) {
 
 function refused(error) {
   if (!(error instanceof Refused)) throw error;
-  if (error.status === 401) askToken(error.message);
+  if (error.status === 401) unknown(error);
   else say(error.message, true);
+}
+
+const WHY_TOKEN = "Who the users are is shown to those only who have the sidecar's token, ops.token in its configuration. It is kept in this tab only.";
+
+// A token that is not the sidecar's, or no longer, is not sent again: each time counts as an attempt to guess it.
+function unknown(error) {
+  const isWrong = error.code === "sidecar_token_wrong";
+  if (isWrong) token.clear();
+  if (!state.overview) at("headline").textContent = "Not signed in";
+  draw();
+  askToken(isWrong ? "The token that this tab had is not, or no longer, the sidecar's." : WHY_TOKEN);
 }
 
 // Each asks for a part of the page; an error stands where the part would.
@@ -88,7 +101,9 @@ const askUsers = () => asked(async () => {
   const search = at("find").value.trim();
   const query = new URLSearchParams({ limit: ROWS, ...(search ? { search } : {}) });
   const answer = await get(ofTenant(state.tenant, `/users?${query}`));
-  if (!search) state.next = answer.users.find((user) => user.evictable) ?? null;
+  // Of a search's users the first need not be the first of all. The list is the same, so that SnapTrade is not asked again.
+  const next = search ? (await get(ofTenant(state.tenant, "/next"))).next : answer.users.find((user) => user.evictable);
+  state.next = next ?? null;
   return answer;
 }, "users");
 const askEntries = () => asked(async () => (await get(ofTenant(state.tenant, `/evictions?limit=${ENTRIES}`))).entries, "entries");
@@ -114,8 +129,7 @@ function onState(name, error) {
   if (live.textContent !== words) live.textContent = words;
   document.body.classList.toggle("stale", name !== "live");
   if (name === "refused") {
-    if (error.status === 401) askToken(error.message);
-    else say(error.message, true);
+    refused(error);
   }
 }
 
@@ -213,7 +227,7 @@ at("sign-in").addEventListener("click", () => {
   if (token.get()) {
     token.clear();
     location.reload();
-  } else askToken("The token is ops.token in the sidecar's configuration. It is kept in this tab only.");
+  } else askToken(WHY_TOKEN);
 });
 at("tenant").addEventListener("change", () => {
   history.replaceState(null, "", `?tenant=${encodeURIComponent(at("tenant").value)}`);
@@ -254,5 +268,5 @@ addEventListener("resize", () => {
   resizing = setTimeout(draw, 150);
 });
 setInterval(age, 1000);
-setInterval(() => { if (!document.hidden && state.overview) askAll(); }, LOOK_AGAIN);
+setInterval(() => { if (!document.hidden && state.overview && !document.body.classList.contains("stale")) askAll(); }, LOOK_AGAIN);
 begin();
