@@ -3,7 +3,6 @@ so. Meanwhile another caller must get its answers as before, and so must whoever
 
 import argparse
 import http.client
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -11,8 +10,7 @@ import time
 import unittest
 import urllib.request
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "sdk"))
-from processes import Sidecar, Simulator  # noqa: E402
+from processes import Sidecar, Simulator
 
 CALLS = 200
 # Much more than the system keeps for a connection.

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "sdk"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from processes import CLIENT_ID, CONSUMER_KEY, Program, Sidecar, environment  # noqa: E402
 
 # For what is seen a scrape or two after it happened, or a look of the sidecar at its files.

@@ -1,14 +1,26 @@
 """The official SDKs, unchanged, through the sidecar: what an application sees that changes its base URL."""
 
 import argparse
+import base64
+import json
 import pathlib
 import sys
-import unittest
 import urllib.parse
 
-from processes import Client, Sidecar, Simulator
-
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from processes import (  # noqa: E402
+    CALL_SECONDS_MAX,
+    CLIENT_ID,
+    CONSUMER_KEY,
+    Case,
+    Program,
+    Sidecar,
+    Simulator,
+    environment,
+    run_tests,
+)
+
 LIMIT = 5
 PLAIN = "plain-user-1"
 NON_ASCII = "Zoë 王小明 😀"
@@ -26,31 +38,35 @@ REFUSAL = (
 settings = argparse.Namespace()
 
 
+class Client(Program):
+    """An official SDK."""
+
+    def __init__(self, command, base_url, consumer_key=CONSUMER_KEY):
+        super().__init__("client", [*command, base_url, CLIENT_ID, consumer_key], environment())
+
+    def call(self, call, **arguments):
+        self.send(json.dumps({"call": call, **arguments}))
+        answer = self.await_line("stdout", json.loads, CALL_SECONDS_MAX)
+        answer["raw"] = base64.b64decode(answer["raw"])
+        return answer
+
+    def list(self):
+        return self.call("list")
+
+    def register(self, user_id):
+        return self.call("register", user_id=user_id)
+
+    def delete(self, user_id):
+        return self.call("delete", user_id=user_id)
+
+
 class Cases:
     """What is asked of every client; each test has a simulator and a sidecar of its own."""
-
-    def run(self, result=None):
-        """Runs the test; one that failed shows what its programs wrote."""
-        self.programs = []
-        troubles = len(result.failures) + len(result.errors)
-        super().run(result)
-        if len(result.failures) + len(result.errors) > troubles:
-            print(*[line for program in self.programs for line in program.output], sep="\n")
 
     def setUp(self):
         self.simulator = self.started(Simulator(settings.binary))
         self.sidecar = self.started(Sidecar(settings.binary, self.simulator.url), exit_code=0)
         self.client = self.started(Client(self.command(), self.base_url()))
-
-    def started(self, program, exit_code=None):
-        def stop():
-            code = program.stop()
-            if exit_code is not None:
-                self.assertEqual(code, exit_code, f"the exit code of {program.name}")
-
-        self.programs.append(program)
-        self.addCleanup(stop)
-        return program
 
     def base_url(self):
         return self.sidecar.url
@@ -129,7 +145,7 @@ class Cases:
         self.assert_users(users, deletions=0)
 
 
-class Python11(Cases, unittest.TestCase):
+class Python11(Cases, Case):
     def command(self):
         return [settings.python_11, str(HERE / "client.py")]
 
@@ -138,12 +154,12 @@ class Python11(Cases, unittest.TestCase):
         return f"{self.sidecar.url}/api/v1"
 
 
-class Python13(Cases, unittest.TestCase):
+class Python13(Cases, Case):
     def command(self):
         return [settings.python_13, str(HERE / "client.py")]
 
 
-class TypeScript11(Cases, unittest.TestCase):
+class TypeScript11(Cases, Case):
     def command(self):
         return ["node", str(HERE / "client.cjs")]
 
@@ -155,15 +171,7 @@ def main():
     arguments.add_argument("--python-13", required=True, help="a Python that has snaptrade-python-sdk 13")
     arguments.add_argument("tests", nargs="*", help="only these, such as Python13.test_lists_the_users")
     arguments.parse_args(namespace=settings)
-    loader = unittest.defaultTestLoader
-    here = sys.modules[__name__]
-    tests = loader.loadTestsFromModule(here)
-    if settings.tests:
-        tests = loader.loadTestsFromNames(settings.tests, here)
-    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(tests)
-    failed = len({test.id() for test, _ in [*result.failures, *result.errors, *result.skipped]})
-    print(f"{result.testsRun - failed} passed, {failed} failed")
-    return 0 if result.testsRun and not failed else 1
+    return run_tests(sys.modules[__name__], settings.tests)
 
 
 if __name__ == "__main__":

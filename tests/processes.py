@@ -1,12 +1,15 @@
-"""The programs of a test: simulator, sidecar and client, each a child process that is ended by its id."""
+"""The programs of a test (simulator, sidecar and others), each a child process that is ended by its id, and what the
+suites that start them have in common."""
 
-import base64
+import http.client
 import json
 import os
 import queue
 import subprocess
+import sys
 import threading
 import time
+import unittest
 import urllib.parse
 import urllib.request
 
@@ -103,7 +106,7 @@ def environment(**variables):
 
 
 class Simulator(Program):
-    """A stand-in for SnapTrade with room for five users."""
+    """A stand-in for SnapTrade, with room for five users unless told otherwise."""
 
     def __init__(self, binary, *options):
         command = [binary, "simulate", *options, "--listen", "127.0.0.1:0", "--round-trip", "0ms"]
@@ -130,8 +133,17 @@ class Simulator(Program):
         return self.state()["users"]
 
     def add_users(self, ids):
+        """By one connection: there may be thousands."""
+        caller = http.client.HTTPConnection(urllib.parse.urlsplit(self.url).netloc, timeout=CALL_SECONDS_MAX)
         for user_id in ids:
-            self._control("POST", f"/users/{urllib.parse.quote(user_id, safe='')}")
+            caller.request("POST", f"/_simulator/users/{urllib.parse.quote(user_id, safe='')}")
+            reply = caller.getresponse()
+            reply.read()
+            assert reply.status == 201, (user_id, reply.status)
+        caller.close()
+
+    def set_options(self, **options):
+        self._control("PATCH", "/options", options)
 
     def fault(self, fault):
         self._control("POST", "/faults", fault)
@@ -141,9 +153,9 @@ class Simulator(Program):
 
 
 class Sidecar(Program):
-    """The product, configured by its environment alone."""
+    """The product, configured by its environment alone; keys by the names of their variables, without the prefix."""
 
-    def __init__(self, binary, upstream):
+    def __init__(self, binary, upstream, **keys):
         variables = {
             "SNAPTRADE_CLIENT_ID": CLIENT_ID,
             "SNAPTRADE_CONSUMER_KEY": CONSUMER_KEY,
@@ -151,6 +163,7 @@ class Sidecar(Program):
             "SNAPTRADE_SIDECAR__PROXY__UPSTREAM": upstream,
             "SNAPTRADE_SIDECAR__OPS__LISTEN": "127.0.0.1:0",
             "SNAPTRADE_SIDECAR__LOG__FORMAT": "json",
+            **{f"SNAPTRADE_SIDECAR__{name}": value for name, value in keys.items()},
         }
         super().__init__("sidecar", [binary, "serve"], environment(**variables))
         self.url, self.ops = self.await_start("stderr", self._addresses)
@@ -164,23 +177,35 @@ class Sidecar(Program):
         return (logged["proxy"], logged["ops"]) if "proxy" in logged else None
 
 
-class Client(Program):
-    """An official SDK."""
+class Case(unittest.TestCase):
+    """A test with programs of its own."""
 
-    def __init__(self, command, base_url, consumer_key=CONSUMER_KEY):
-        super().__init__("client", [*command, base_url, CLIENT_ID, consumer_key], environment())
+    def run(self, result=None):
+        """Runs the test; one that failed shows what its programs wrote."""
+        self.programs = []
+        troubles = len(result.failures) + len(result.errors)
+        super().run(result)
+        if len(result.failures) + len(result.errors) > troubles:
+            print(*[line for program in self.programs for line in program.output], sep="\n")
 
-    def call(self, call, **arguments):
-        self.send(json.dumps({"call": call, **arguments}))
-        answer = self.await_line("stdout", json.loads, CALL_SECONDS_MAX)
-        answer["raw"] = base64.b64decode(answer["raw"])
-        return answer
+    def started(self, program, exit_code=None):
+        """The program, which is ended after the test, and then has to exit with this code."""
 
-    def list(self):
-        return self.call("list")
+        def stop():
+            code = program.stop()
+            if exit_code is not None:
+                self.assertEqual(code, exit_code, f"the exit code of {program.name}")
 
-    def register(self, user_id):
-        return self.call("register", user_id=user_id)
+        self.programs.append(program)
+        self.addCleanup(stop)
+        return program
 
-    def delete(self, user_id):
-        return self.call("delete", user_id=user_id)
+
+def run_tests(module, names):
+    """Runs the module's tests, or only those named (such as Python13.test_lists_the_users); returns the exit code."""
+    loader = unittest.defaultTestLoader
+    tests = loader.loadTestsFromNames(names, module) if names else loader.loadTestsFromModule(module)
+    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(tests)
+    failed = len({test.id() for test, _ in [*result.failures, *result.errors, *result.skipped]})
+    print(f"{result.testsRun - failed} passed, {failed} failed")
+    return 0 if result.testsRun and not failed else 1
