@@ -8,7 +8,7 @@ export function h(name, attributes, ...children) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
     else element.setAttribute(key, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return element;
 }
 
@@ -19,11 +19,12 @@ const shown = new WeakMap();
 // Puts into a place what `draw` makes of `data`, if that is not what it shows already, and keeps the keyboard's focus where it
 // was: on the element with the same data-key.
 export function show(place, data, draw) {
-  const text = JSON.stringify(data);
+  // What is not known yet (undefined) is something else than what is not there (null).
+  const text = JSON.stringify([data], (_, value) => value === undefined ? "undefined" : value);
   if (shown.get(place) === text) return;
   shown.set(place, text);
   const key = place.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
-  place.replaceChildren(...[draw(data)].flat().filter((child) => child !== null));
+  place.replaceChildren(...[draw(data)].flat(Infinity).filter((child) => child !== null));
   if (key !== undefined) place.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
 }
 
@@ -52,6 +53,9 @@ export function when(time, unknown = "unknown") {
   if (!time) return h("span", { class: "faint" }, unknown);
   return h("time", { datetime: time, title: new Date(time).toLocaleString() }, ago(time));
 }
+
+// What the sidecar said, with its times as how long ago they were.
+export const worded = (text) => text.split(/(\d{4}-\d\d-\d\dT[\d:.]+Z)/).map((part, place) => place % 2 ? when(part) : part);
 
 // The times on the page grow old.
 export function age() {

@@ -17,17 +17,22 @@ export function follow(path, onEvent, onState) {
 async function run(path, onEvent, onState, over) {
   let pause = PAUSE_MIN;
   while (!over.aborted) {
+    let wasWell = false;
     try {
       await listen(path, over, (name, data) => {
         pause = PAUSE_MIN;
+        wasWell = true;
         onState("live");
         if (name !== "ping") onEvent(name, data);
       });
     } catch (error) {
+      wasWell = false;
       if (over.aborted) return;
       if (error.status === 401 || error.status === 403) return onState("refused", error);
     }
     if (over.aborted) return;
+    // The sidecar ends each feed after a while; one that was well till then is begun anew at once, and nothing is lost.
+    if (wasWell) continue;
     onState("lost");
     await waited(pause, over);
     pause = Math.min(pause * 2, PAUSE_MAX);

@@ -33,15 +33,17 @@ function draw() {
   signIn.textContent = token.get() ? "Sign out" : "Sign in";
 }
 
-const button = (text, key, onclick, kind) => h("button", { type: "button", class: kind, "data-key": key, onclick }, text);
+// Of the buttons that say the same, each says to those who do not see where it stands whom it is for.
+const button = (text, key, onclick, kind, user) =>
+  h("button", { type: "button", class: kind, "data-key": key, onclick }, text, user === undefined ? null : h("span", { class: "hidden" }, ` ${user}`));
 
 function actions(user) {
   if (!state.overview?.may_change) return [];
   const id = user.user_id;
   const protect = user.protected_by_hand
-    ? button("Unprotect", `unprotect ${id}`, () => act("unprotect", id))
-    : button("Protect", `protect ${id}`, () => act("protect", id));
-  return [protect, button("Evict…", `evict ${id}`, () => askToEvict(id), "danger")];
+    ? button("Unprotect", `unprotect ${id}`, () => act("unprotect", id), null, id)
+    : button("Protect", `protect ${id}`, () => act("protect", id), null, id);
+  return [protect, button("Evict…", `evict ${id}`, () => askToEvict(id), "danger", id)];
 }
 
 const DONE = {
@@ -88,7 +90,9 @@ const askUsers = () => asked(async () => {
   const search = at("find").value.trim();
   const query = new URLSearchParams({ limit: ROWS, ...(search ? { search } : {}) });
   const answer = await get(ofTenant(state.tenant, `/users?${query}`));
-  if (!search) state.next = answer.users.find((user) => user.evictable) ?? null;
+  // Of a search's users the first need not be the first of all. The list is the same, so that SnapTrade is not asked again.
+  const next = search ? (await get(ofTenant(state.tenant, "/next"))).next : answer.users.find((user) => user.evictable);
+  state.next = next ?? null;
   return answer;
 }, "users");
 const askEntries = () => asked(async () => (await get(ofTenant(state.tenant, `/evictions?limit=${ENTRIES}`))).entries, "entries");

@@ -1,6 +1,6 @@
 // What the overview tells: the headline, the slots, who goes next, the vital signs, the policy.
 
-import { at, h, plural, show, span, when } from "./dom.js";
+import { at, h, plural, show, span, when, worded } from "./dom.js";
 
 const MODES = {
   enforce: ["Enforcing", "good", "It makes room for a registration by evicting a user."],
@@ -20,7 +20,7 @@ export function glance(overview, next) {
   at("headline").textContent = headline(overview);
   show(at("subline"), [overview, next], () => subline(overview, next));
   show(at("slots"), [overview.users, overview.limit, overview.pending_deletions], () => slots(overview));
-  show(at("problems"), overview.problems, (problems) => problems.map((text) => h("li", { class: "problem" }, text)));
+  show(at("problems"), overview.problems, (problems) => problems.map((text) => h("li", { class: "problem" }, worded(text))));
 }
 
 function headline({ users, limit }) {
@@ -56,9 +56,9 @@ function slots({ users, limit, pending_deletions: settling }) {
     const meter = h("meter", { min: 0, max: limit, value: Math.min(used, limit), "aria-label": text });
     return [meter, legend];
   }
-  const kinds = [...Array(used).fill("used"), ...Array(settling).fill("settling")];
-  while (kinds.length < limit) kinds.push("free");
-  const cells = kinds.map((kind, place) => h("span", { class: `slot ${kind}${place >= limit ? " over" : ""}` }));
+  // A deletion that settles is told of below: by the sidecar's count its slot is free.
+  const cells = Array.from({ length: Math.max(used, limit) }, (_, place) =>
+    h("span", { class: `slot ${place < used ? "used" : "free"}${place >= limit ? " over" : ""}` }));
   return [h("div", { class: "slots", role: "img", "aria-label": text }, cells), legend];
 }
 
@@ -68,7 +68,7 @@ export function next(user, overview, actions) {
     if (user === null) return h("p", {}, "Nobody. ", overview.users ? "Everybody is protected: see below by what." : "There are no users.");
     return [
       h("p", { class: "who" }, user.user_id),
-      h("p", { class: "why" }, user.why),
+      h("p", { class: "why" }, worded(user.why)),
       h("dl", {}, ...facts(user)),
       actions(user),
     ];
@@ -97,15 +97,15 @@ export function signs(overview) {
   const rows = [
     ["Fuse", fuse.blown_until
       ? ["Blown. It closes ", when(fuse.blown_until), `: ${fuse.used} evictions in ${span(fuse.window_seconds)}, and ${fuse.evictions} are allowed.`]
-      : `Closed: ${fuse.used} of ${plural(fuse.evictions, "eviction")} used in ${span(fuse.window_seconds)}.`, fuse.blown_until],
+      : `Closed: ${fuse.used ?? "an unknown number"} of ${plural(fuse.evictions, "eviction")} used in ${span(fuse.window_seconds)}.`, fuse.blown_until],
     ["Calls left", budget.remaining === null ? "SnapTrade has not said." : `${budget.remaining.toLocaleString()} this minute, says SnapTrade.`,
       budget.remaining !== null && budget.remaining < 20],
     ["Clock", skew === null ? "Not compared yet." : Math.abs(skew) < 2 ? "Agrees with SnapTrade's." : `SnapTrade's is ${span(Math.abs(skew))} ${skew > 0 ? "ahead" : "behind"}.`,
       skew !== null && Math.abs(skew) > 30],
-    ["Registry", registry.up ? `${registry.home}${registry.durable ? "" : ": a restart forgets"}` : `${registry.home} cannot be relied on: nobody is evicted.`, !registry.up],
+    ["Registry", registry.up ? registry.durable ? `${registry.home}, up.` : "In memory: a restart forgets it." : `${registry.home} cannot be relied on: nobody is evicted.`, !registry.up],
     ["Waiting", overview.queued ? `${plural(overview.queued, "registration")} in the queue.` : "No registration waits.", false],
     ["Replicas", overview.replicas.length > 1 ? overview.replicas.join(", ") : `${overview.replica}, alone.`, false],
-    ["Version", `${overview.version}, up for ${span(overview.uptime_seconds)}.`, overview.status !== "ok"],
+    ["Version", `${overview.version}, up for ${overview.uptime_seconds ? span(overview.uptime_seconds) : "less than a minute"}.`, overview.status !== "ok"],
   ];
   show(at("signs"), [rows.map(([term, text]) => [term, [text].flat().map(String)]), fuse, budget], () => rows.flatMap(([term, text, isBad]) => [
     h("dt", {}, term),

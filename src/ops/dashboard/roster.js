@@ -1,6 +1,6 @@
 // The users in the order of eviction, and what was decided.
 
-import { at, h, plural, show, when } from "./dom.js";
+import { at, h, plural, show, when, worded } from "./dom.js";
 import { connectionsOf } from "./panels.js";
 
 export function users(answer, search, actions) {
@@ -23,9 +23,9 @@ export function users(answer, search, actions) {
 
 function row(user, actions) {
   return h("tr", { class: user.evictable ? (user.place === 1 ? "first" : null) : "kept" },
-    h("td", { "data-label": "Place" }, user.place ?? h("span", { title: "protected" }, "kept")),
+    h("td", { "data-label": "Place" }, user.place === 1 ? h("span", { class: "next" }, "1 next") : user.place ?? "kept"),
     h("th", { scope: "row" }, user.user_id),
-    h("td", { "data-label": "Why there" }, user.why),
+    h("td", { "data-label": "Why there" }, worded(user.why)),
     h("td", { "data-label": "Registered" }, when(user.registered_at)),
     h("td", { "data-label": "Last active" }, when(user.last_active, "never seen")),
     h("td", { "data-label": "Connections" }, connectionsOf(user.connections)),
@@ -47,7 +47,7 @@ export function timeline(entries) {
     const settled = new Set(entries.filter((entry) => entry.event === "outcome").map((entry) => entry.intent));
     const lines = entries.filter((entry) => !(entry.event === "intent" && settled.has(entry.id)));
     if (lines.length === 0) return h("p", { class: "empty" }, "Nobody was evicted yet.");
-    return h("ol", { class: "timeline" }, lines.map((entry) => line(entry, intents.get(entry.intent) ?? entry)));
+    return h("ol", { class: "timeline", tabindex: 0, "aria-labelledby": "timeline-title" }, lines.map((entry) => line(entry, intents.get(entry.intent) ?? entry)));
   });
 }
 
@@ -56,7 +56,7 @@ function line(entry, intent) {
   const name = who ? h("strong", {}, who) : null;
   const forWhom = intent.newcomer ? [" for ", h("strong", {}, intent.newcomer)] : [];
   const why = intent.reason ?? entry.reason;
-  const because = why ? h("span", { class: "why" }, why) : null;
+  const because = why ? h("span", { class: "why" }, worded(why)) : null;
   const told = () => {
     switch (entry.event) {
       case "outcome": {
