@@ -22,6 +22,13 @@ fuzz:
 soak:
 	@SOAK_SECONDS=$${SOAK_SECONDS:-1200} SOAK_SEED=$${SOAK_SEED:-$$(date +%s)} tests/run soak
 
+# Takes the pictures of the dashboard for the documents; after `tests/run browser`, which installs what that needs.
+.PHONY: pictures
+pictures:
+	@cargo build --locked
+	@$${CARGO_TARGET_DIR:-target}/proof/dashboard/bin/python tests/dashboard/suite.py \
+	  --binary $${CARGO_TARGET_DIR:-target}/debug/snaptrade-sidecar --screenshots docs/dashboard
+
 # Changes the code that decides, one place at a time, and tells which changes no test notices.
 .PHONY: mutants
 mutants:
