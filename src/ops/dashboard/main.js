@@ -69,8 +69,19 @@ async function act(action, user) {
 
 function refused(error) {
   if (!(error instanceof Refused)) throw error;
-  if (error.status === 401) askToken(error.message);
+  if (error.status === 401) unknown(error);
   else say(error.message, true);
+}
+
+const WHY_TOKEN = "Who the users are is shown to those only who have the sidecar's token, ops.token in its configuration. It is kept in this tab only.";
+
+// A token that is not the sidecar's, or no longer, is not sent again: each time counts as an attempt to guess it.
+function unknown(error) {
+  const isWrong = error.code === "sidecar_token_wrong";
+  if (isWrong) token.clear();
+  if (!state.overview) at("headline").textContent = "Not signed in";
+  draw();
+  askToken(isWrong ? "The token that this tab had is not, or no longer, the sidecar's." : WHY_TOKEN);
 }
 
 // Each asks for a part of the page; an error stands where the part would.
@@ -118,8 +129,7 @@ function onState(name, error) {
   if (live.textContent !== words) live.textContent = words;
   document.body.classList.toggle("stale", name !== "live");
   if (name === "refused") {
-    if (error.status === 401) askToken(error.message);
-    else say(error.message, true);
+    refused(error);
   }
 }
 
@@ -217,7 +227,7 @@ at("sign-in").addEventListener("click", () => {
   if (token.get()) {
     token.clear();
     location.reload();
-  } else askToken("The token is ops.token in the sidecar's configuration. It is kept in this tab only.");
+  } else askToken(WHY_TOKEN);
 });
 at("tenant").addEventListener("change", () => {
   history.replaceState(null, "", `?tenant=${encodeURIComponent(at("tenant").value)}`);
@@ -258,5 +268,5 @@ addEventListener("resize", () => {
   resizing = setTimeout(draw, 150);
 });
 setInterval(age, 1000);
-setInterval(() => { if (!document.hidden && state.overview) askAll(); }, LOOK_AGAIN);
+setInterval(() => { if (!document.hidden && state.overview && !document.body.classList.contains("stale")) askAll(); }, LOOK_AGAIN);
 begin();
