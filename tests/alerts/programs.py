@@ -7,6 +7,7 @@ import json
 import math
 import pathlib
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -67,7 +68,7 @@ def until(what, condition, told=lambda: ""):
     while not (said := condition()):
         if time.monotonic() > over:
             raise AssertionError(f"not within {WAIT_SECONDS_MAX} s: {what}; {told()}")
-        time.sleep(LOOK_SECONDS)
+        threading.Event().wait(LOOK_SECONDS)
     return said
 
 
