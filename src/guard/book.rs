@@ -121,12 +121,10 @@ impl<'a> Book<'a> {
         if known.is_none() {
             roster.forget();
         }
-        while let Some((user, at)) = self.unregistered.first() {
-            registry.registered(tenant, user, *at, Source::Own).await?;
-            roster.written(user);
-            self.unregistered.remove(0);
+        let mut changes = registry.changes(tenant, known).await?;
+        if self.write_registrations(&changes.gone, roster).await? {
+            changes = registry.changes(tenant, known).await?;
         }
-        let changes = registry.changes(tenant, known).await?;
         self.write_owed().await?;
         let window = self.guard.terms().fuse.window;
         let deletions = registry.deletions(tenant, now().minus(window)).await?;
@@ -141,6 +139,26 @@ impl<'a> Book<'a> {
         self.guard.see_fuse(roster);
         self.take_over(open, roster).await;
         Ok(())
+    }
+
+    /// Records the registrations that the registry did not take before, and tells whether there were any. Who is gone meanwhile,
+    /// by way of another replica, is not brought back: it would count, and somebody go for it.
+    async fn write_registrations(
+        &mut self,
+        gone: &[UserId],
+        roster: &mut Roster,
+    ) -> Result<bool, RegistryError> {
+        let (registry, tenant) = (&self.guard.means.registry, self.guard.client_id());
+        let mut has_written = false;
+        while let Some((user, at)) = self.unregistered.first() {
+            if !gone.contains(user) {
+                registry.registered(tenant, user, *at, Source::Own).await?;
+                has_written = true;
+            }
+            roster.written(user);
+            self.unregistered.remove(0);
+        }
+        Ok(has_written)
     }
 
     /// What others left open, and settled, is as if we had. That the victim was registered since is not taken for a sign that

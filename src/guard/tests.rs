@@ -121,3 +121,24 @@ async fn r5_a_registration_that_the_registry_did_not_take_is_told_to_it_later() 
     assert_eq!(known.registered, Some((Millis(7), Source::Own)));
     assert!(held.unregistered.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn r4_whom_another_replica_evicted_before_its_registration_was_recorded_does_not_count() {
+    let config = config();
+    let means = means(&config);
+    let registry = Arc::clone(&means.registry);
+    let guard = Guard::new(Arc::clone(&config.tenants[0]), means);
+    let user = UserId::new("a");
+    let mut held = Held::default();
+    // Registered here, which the registry did not take; seen, evicted and forgotten there.
+    let _ = Book::open(&guard, None, &mut held, Duration::from_secs(1)).await;
+    held.roster.registered(&user, clock::now(), Millis(7));
+    held.unregistered = vec![(user.clone(), Millis(7))];
+    let there = std::slice::from_ref(&user);
+    registry.seen("C", there, Millis(8)).await.unwrap();
+    registry.gone("C", there, Millis(9)).await.unwrap();
+    let (_book, roster) = Book::open(&guard, None, &mut held, Duration::from_secs(1)).await;
+    assert_eq!(roster.known(&user), None);
+    assert_eq!(registry.user("C", &user).await.unwrap(), None);
+    assert!(held.unregistered.is_empty());
+}
