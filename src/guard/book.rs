@@ -28,8 +28,8 @@ pub(super) struct Held {
     known: Option<Version>,
     /// Outcomes that the registry did not take, and is told of before anything else is asked.
     unwritten: Vec<Entry>,
-    /// Registrations by SnapTrade that the registry did not take, and when they were.
-    pub(super) unregistered: Vec<(UserId, Millis)>,
+    /// Registrations by SnapTrade that the registry did not take, when they were, and up to where it was known by then.
+    pub(super) unregistered: Vec<(UserId, Millis, Option<Version>)>,
     /// Intents that may have been recorded, although nothing came back: nobody was deleted for them.
     pub(super) unsent: Vec<Entry>,
 }
@@ -50,7 +50,7 @@ pub(super) struct Book<'a> {
     hold: Option<&'a mut Hold>,
     known: &'a mut Option<Version>,
     unwritten: &'a mut Vec<Entry>,
-    unregistered: &'a mut Vec<(UserId, Millis)>,
+    unregistered: &'a mut Vec<(UserId, Millis, Option<Version>)>,
     unsent: &'a mut Vec<Entry>,
     /// Those that are open, and when ours was recorded.
     intents: HashMap<UserId, EntryId>,
@@ -121,10 +121,8 @@ impl<'a> Book<'a> {
         if known.is_none() {
             roster.forget();
         }
-        let mut changes = registry.changes(tenant, known).await?;
-        if self.write_registrations(&changes.gone, roster).await? {
-            changes = registry.changes(tenant, known).await?;
-        }
+        self.write_registrations(roster).await?;
+        let changes = registry.changes(tenant, known).await?;
         self.write_owed().await?;
         let window = self.guard.terms().fuse.window;
         let deletions = registry.deletions(tenant, now().minus(window)).await?;
@@ -141,24 +139,18 @@ impl<'a> Book<'a> {
         Ok(())
     }
 
-    /// Records the registrations that the registry did not take before, and tells whether there were any. Who is gone meanwhile,
-    /// by way of another replica, is not brought back: it would count, and somebody go for it.
-    async fn write_registrations(
-        &mut self,
-        gone: &[UserId],
-        roster: &mut Roster,
-    ) -> Result<bool, RegistryError> {
+    /// Records the registrations that the registry did not take before. Who is gone since, by way of another replica, is not
+    /// brought back: it would count, and somebody go for it.
+    async fn write_registrations(&mut self, roster: &mut Roster) -> Result<(), RegistryError> {
         let (registry, tenant) = (&self.guard.means.registry, self.guard.client_id());
-        let mut has_written = false;
-        while let Some((user, at)) = self.unregistered.first() {
-            if !gone.contains(user) {
+        while let Some((user, at, since)) = self.unregistered.first() {
+            if !registry.changes(tenant, *since).await?.gone.contains(user) {
                 registry.registered(tenant, user, *at, Source::Own).await?;
-                has_written = true;
             }
             roster.written(user);
             self.unregistered.remove(0);
         }
-        Ok(has_written)
+        Ok(())
     }
 
     /// What others left open, and settled, is as if we had. That the victim was registered since is not taken for a sign that
@@ -277,7 +269,7 @@ impl<'a> Book<'a> {
             if noted.is_ok() {
                 roster.written(user);
             } else {
-                self.unregistered.push((user.clone(), at));
+                self.unregistered.push((user.clone(), at, *self.known));
             }
             self.guard.note_failure(noted);
         }
