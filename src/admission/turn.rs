@@ -266,6 +266,11 @@ impl Turn<'_> {
                 }
                 self.roster.registered(&id, self.now, self.here.clock);
                 self.learn_whether_tombstones_count();
+                // SnapTrade had room, and the key has more users than it was to have all the same.
+                let unmade = self.admission.limit.as_ref().filter(|limit| !limit.evicted);
+                if let Some(limit) = unmade.filter(|_| self.roster.bare().count() > self.terms.max_users) {
+                    self.admission.reason = self.admission.reason.or(limit.forwarded_for);
+                }
                 self.finish(Ending::Answered)
             }
             Reply::Other => self.finish(Ending::Answered),

@@ -306,3 +306,23 @@ fn a_retry_in_vain_after_an_eviction_is_not_for_want_of_room() {
     assert_eq!(bench.on(Event::Replied(Reply::LimitReached)), ANSWERED);
     assert_eq!(bench.admission.reason(), None);
 }
+
+#[test]
+fn a_retry_that_leaves_too_many_users_says_why_no_room_was_made() {
+    for (after, reason) in [
+        (&["b", "c", "d"][..], Some(Reason::FuseBlown)),
+        (&["b", "c"], None),
+    ] {
+        let mut bench = Bench::new();
+        bench.terms.fuse.evictions = 0;
+        assert_eq!(bench.run([Event::Begun, listed(&["a", "b", "c", "d"])]), FORWARD);
+        assert_eq!(bench.admission.reason(), Some(Reason::FuseBlown));
+        // Somebody went meanwhile.
+        assert_eq!(
+            bench.run([Event::Replied(Reply::LimitReached), listed(after)]),
+            RETRY
+        );
+        assert_eq!(bench.on(registered()), ANSWERED);
+        assert_eq!(bench.admission.reason(), reason, "{after:?}");
+    }
+}
