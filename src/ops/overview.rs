@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Ops;
 use super::access::Standing;
-use super::people::{InPath, answer, in_path, time};
+use super::people::{InPath, answer, readable, time};
 use super::probes::{self, phase};
 use super::problem::Problem;
 use crate::guard::Guard;
@@ -111,8 +111,7 @@ pub(super) async fn overview(
     Extension(standing): Extension<Standing>,
     path: InPath<String>,
 ) -> Result<Response, Problem> {
-    standing.sees()?;
-    let guard = &ops.tenant_called(&in_path(path)?)?;
+    let guard = &readable(&ops, standing, path)?;
     guard.refresh().await;
     Ok(answer(of(&ops, guard, standing, Asked::of(guard).await)))
 }

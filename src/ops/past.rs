@@ -16,7 +16,7 @@ use http_body_util::channel::{Channel, Sender};
 use super::Ops;
 use super::access::Standing;
 use super::answers::{Analytics, Bucket, Entry, Regret, Spread};
-use super::people::{InPath, answer, entry, in_path, registry_down, time};
+use super::people::{InPath, answer, entry, readable, registry_down, time};
 use super::problem::Problem;
 use crate::analytics::{self, Analyst, Window};
 use crate::guard::Guard;
@@ -48,8 +48,7 @@ pub(super) async fn analytics(
     path: InPath<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    standing.sees()?;
-    let guard = &ops.tenant_called(&in_path(path)?)?;
+    let guard = &readable(&ops, standing, path)?;
     let wrong = || bad("The window is none; give window=1h, 24h, 7d or 30d, once.");
     let asked = query::unique(uri.query().unwrap_or_default(), "window").map_err(|_| wrong())?;
     let (_, length) = WINDOWS
@@ -131,8 +130,7 @@ pub(super) async fn journal(
     path: InPath<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    standing.sees()?;
-    let guard = ops.tenant_called(&in_path(path)?)?;
+    let guard = readable(&ops, standing, path)?;
     let wrong = || bad("The format is none; give format=csv or json, once.");
     let format = match query::unique(uri.query().unwrap_or_default(), "format") {
         Ok(None | Some("json")) => Format::Json,

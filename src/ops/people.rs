@@ -43,6 +43,12 @@ pub(super) fn in_path<T>(path: InPath<T>) -> Result<T, Problem> {
     })
 }
 
+/// The tenant in the path, for one who may read.
+pub(super) fn readable(ops: &Ops, standing: Standing, path: InPath<String>) -> Result<Arc<Guard>, Problem> {
+    standing.sees()?;
+    ops.tenant_called(&in_path(path)?)
+}
+
 /// With `limit` the first so many, with `search` those whose ids have it in them.
 pub(super) async fn users(
     State(ops): State<Arc<Ops>>,
@@ -50,8 +56,7 @@ pub(super) async fn users(
     path: InPath<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    standing.sees()?;
-    let guard = &ops.tenant_called(&in_path(path)?)?;
+    let guard = &readable(&ops, standing, path)?;
     let wanted = Wanted::of(uri.query().unwrap_or_default())?;
     let (ranking, counted_at) = ranking(guard).await?;
     // Another replica may have paused it.
@@ -75,8 +80,7 @@ pub(super) async fn next(
     Extension(standing): Extension<Standing>,
     path: InPath<String>,
 ) -> Result<Response, Problem> {
-    standing.sees()?;
-    let guard = &ops.tenant_called(&in_path(path)?)?;
+    let guard = &readable(&ops, standing, path)?;
     let (ranking, _) = ranking(guard).await?;
     Ok(answer(Next {
         tenant: guard.tenant().to_owned(),
@@ -90,8 +94,7 @@ pub(super) async fn evictions(
     path: InPath<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    standing.sees()?;
-    let guard = &ops.tenant_called(&in_path(path)?)?;
+    let guard = &readable(&ops, standing, path)?;
     let asked = Asked::of(uri.query().unwrap_or_default())?;
     let (entries, next_before) = asked
         .find(guard)
