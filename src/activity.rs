@@ -246,7 +246,9 @@ impl Teller {
             self.note_change(change).await;
         }
         for change in std::mem::take(&mut self.untold) {
-            self.note_change(change).await;
+            let Change { tenant, user, at, .. } = &change;
+            let told = self.registry.registered_before(tenant, user, *at).await;
+            self.note_arrival(told, change);
         }
         self.gather().await;
         let registry = Arc::clone(&self.registry);
@@ -319,16 +321,19 @@ impl Teller {
 
     async fn note_change(&mut self, change: Change) {
         match change.kind {
-            ChangeKind::Registered => self.arrive(change).await,
+            ChangeKind::Registered => {
+                let Change { tenant, user, at, .. } = &change;
+                let told = self.registry.registered(tenant, user, *at, Source::Own).await;
+                self.note_arrival(told, change);
+            }
             ChangeKind::Departed => self.part(&change).await,
         }
     }
 
-    /// Told late, it changes nothing of what came after it.
-    async fn arrive(&mut self, change: Change) {
-        let Change { tenant, user, at, .. } = &change;
-        let told = self.registry.registered(tenant, user, *at, Source::Own).await;
+    /// What is not taken is told again: late, it changes nothing of what came after it.
+    fn note_arrival(&mut self, told: Result<(), RegistryError>, change: Change) {
         if let Err(error) = told {
+            let Change { tenant, user, .. } = &change;
             tracing::warn!(client_id = %tenant, %user, %error, "cannot record that a user was registered; tried again");
             if self.untold.len() < CHANGES_MAX {
                 self.untold.push_back(change);

@@ -222,6 +222,26 @@ async fn r5_no_decision_while_the_registry_has_not_taken_a_registration_that_wen
 }
 
 #[tokio::test]
+async fn r4_who_is_gone_since_is_not_brought_back_by_a_registration_that_went_by() {
+    let registry = Arc::new(Registry::memory());
+    let mut teller = Teller::new(Arc::clone(&registry), Arc::new(Metrics::new([(TENANT, 5)])));
+    let users = ["before", "after"].map(UserId::new);
+    registry.gone(TENANT, &users, Millis(5)).await.unwrap();
+    for (user, at) in users.iter().zip([4, 6]) {
+        teller.untold.push_back(Change {
+            tenant: TENANT.into(),
+            user: user.clone(),
+            at: Millis(at),
+            kind: ChangeKind::Registered,
+        });
+    }
+    teller.flush().await;
+    assert!(teller.untold.is_empty());
+    assert_eq!(known(&registry, "before").await, None);
+    assert!(known(&registry, "after").await.is_some());
+}
+
+#[tokio::test]
 async fn r5_registrations_that_went_by_and_are_dropped_stand_in_the_way_of_deciding() {
     let folder = tempfile::tempdir().unwrap();
     let mut teller = closed(&folder).await;

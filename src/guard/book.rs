@@ -28,8 +28,8 @@ pub(super) struct Held {
     known: Option<Version>,
     /// Outcomes that the registry did not take, and is told of before anything else is asked.
     unwritten: Vec<Entry>,
-    /// Registrations by SnapTrade that the registry did not take, when they were, and up to where it was known by then.
-    pub(super) unregistered: Vec<(UserId, Millis, Option<Version>)>,
+    /// Registrations by SnapTrade that the registry did not take, and when they were.
+    pub(super) unregistered: Vec<(UserId, Millis)>,
     /// Intents that may have been recorded, although nothing came back: nobody was deleted for them.
     pub(super) unsent: Vec<Entry>,
 }
@@ -50,7 +50,7 @@ pub(super) struct Book<'a> {
     hold: Option<&'a mut Hold>,
     known: &'a mut Option<Version>,
     unwritten: &'a mut Vec<Entry>,
-    unregistered: &'a mut Vec<(UserId, Millis, Option<Version>)>,
+    unregistered: &'a mut Vec<(UserId, Millis)>,
     unsent: &'a mut Vec<Entry>,
     /// Those that are open, and when ours was recorded.
     intents: HashMap<UserId, EntryId>,
@@ -139,14 +139,11 @@ impl<'a> Book<'a> {
         Ok(())
     }
 
-    /// Records the registrations that the registry did not take before. Who is gone since, by way of another replica, is not
-    /// brought back: it would count, and somebody go for it.
+    /// Records the registrations that the registry did not take before.
     async fn write_registrations(&mut self, roster: &mut Roster) -> Result<(), RegistryError> {
         let (registry, tenant) = (&self.guard.means.registry, self.guard.client_id());
-        while let Some((user, at, since)) = self.unregistered.first() {
-            if !registry.changes(tenant, *since).await?.gone.contains(user) {
-                registry.registered(tenant, user, *at, Source::Own).await?;
-            }
+        while let Some((user, at)) = self.unregistered.first() {
+            registry.registered_before(tenant, user, *at).await?;
             roster.written(user);
             self.unregistered.remove(0);
         }
@@ -269,7 +266,7 @@ impl<'a> Book<'a> {
             if noted.is_ok() {
                 roster.written(user);
             } else {
-                self.unregistered.push((user.clone(), at, *self.known));
+                self.unregistered.push((user.clone(), at));
             }
             self.guard.note_failure(noted);
         }

@@ -115,7 +115,7 @@ async fn r5_a_registration_that_the_registry_did_not_take_is_told_to_it_later() 
     let guard = Guard::new(Arc::clone(&config.tenants[0]), means);
     let user = UserId::new("a");
     let mut held = Held::default();
-    held.unregistered = vec![(user.clone(), Millis(7), None)];
+    held.unregistered = vec![(user.clone(), Millis(7))];
     let _ = Book::open(&guard, None, &mut held, Duration::from_secs(1)).await;
     let known = registry.user("C", &user).await.unwrap().unwrap();
     assert_eq!(known.registered, Some((Millis(7), Source::Own)));
@@ -131,9 +131,8 @@ async fn r4_whom_another_replica_evicted_before_its_registration_was_recorded_do
     let user = UserId::new("a");
     let mut held = Held::default();
     // Registered here, which the registry did not take; seen, evicted and forgotten there.
-    let then = registry.changes("C", None).await.unwrap().version;
     held.roster.registered(&user, clock::now(), Millis(7));
-    held.unregistered = vec![(user.clone(), Millis(7), Some(then))];
+    held.unregistered = vec![(user.clone(), Millis(7))];
     let there = std::slice::from_ref(&user);
     registry.seen("C", there, Millis(8)).await.unwrap();
     registry.gone("C", there, Millis(9)).await.unwrap();
@@ -141,4 +140,23 @@ async fn r4_whom_another_replica_evicted_before_its_registration_was_recorded_do
     assert_eq!(roster.known(&user), None);
     assert_eq!(registry.user("C", &user).await.unwrap(), None);
     assert!(held.unregistered.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn r5_a_deletion_that_is_told_late_takes_no_age_from_who_was_registered_anew() {
+    let config = config();
+    let means = means(&config);
+    let registry = Arc::clone(&means.registry);
+    let guard = Guard::new(Arc::clone(&config.tenants[0]), means);
+    let user = UserId::new("a");
+    let mut held = Held::default();
+    // The application deleted it and registered it anew, while the registry took nothing.
+    held.unregistered = vec![(user.clone(), Millis(7))];
+    let known = registry.registered("C", &user, Millis(1), Source::Own);
+    known.await.unwrap();
+    let deleted = registry.gone("C", std::slice::from_ref(&user), Millis(6));
+    deleted.await.unwrap();
+    let _ = Book::open(&guard, None, &mut held, Duration::from_secs(1)).await;
+    let known = registry.user("C", &user).await.unwrap().unwrap();
+    assert_eq!(known.registered, Some((Millis(7), Source::Own)));
 }

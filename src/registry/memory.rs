@@ -35,8 +35,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Tenant {
     users: People,
-    /// Who changed lately, by the version from then on.
-    log: VecDeque<(i64, UserId)>,
+    log: VecDeque<Change>,
     /// Whether each works.
     connections: HashMap<UserId, HashMap<String, bool>>,
     paused: bool,
@@ -45,6 +44,16 @@ struct Tenant {
     deletions: BTreeMap<EntryId, Millis>,
     /// Grows with each change to the users.
     version: i64,
+}
+
+/// Who changed lately.
+#[derive(Debug)]
+struct Change {
+    /// From then on.
+    version: i64,
+    user: UserId,
+    /// When it was gone, if that is what changed.
+    gone: Option<Millis>,
 }
 
 impl Memory {
@@ -70,7 +79,7 @@ impl Memory {
         let tenant = state.tenant(tenant);
         let version = Version(tenant.version);
         let reaches_back = |since: &Version| {
-            let oldest = tenant.log.front().map_or(version.0, |(first, _)| first - 1);
+            let oldest = tenant.log.front().map_or(version.0, |first| first.version - 1);
             (oldest..=version.0).contains(&since.0)
         };
         let Some(since) = since.filter(reaches_back) else {
@@ -81,15 +90,14 @@ impl Memory {
                 version,
             };
         };
-        let changed = tenant.log.iter().rev().take_while(|(at, _)| *at > since.0);
-        let changed: HashSet<&UserId> = changed.map(|(_, user)| user).collect();
-        let (mut users, mut gone) = (Vec::new(), Vec::new());
-        for user in changed {
-            match tenant.users.get(user) {
-                Some(known) => users.push((user.clone(), *known)),
-                None => gone.push(user.clone()),
-            }
-        }
+        let log = tenant.log.iter().rev();
+        let changes = log.take_while(|change| change.version > since.0);
+        let gone = changes.clone().filter(|change| change.gone.is_some());
+        let gone: HashSet<&UserId> = gone.map(|change| &change.user).collect();
+        let ids: HashSet<&UserId> = changes.map(|change| &change.user).collect();
+        let known = |user: &UserId| Some((user.clone(), *tenant.users.get(user)?));
+        let users = ids.into_iter().filter_map(known).collect();
+        let gone = gone.into_iter().cloned().collect();
         Changes {
             is_whole: false,
             users,
@@ -113,9 +121,13 @@ impl Memory {
         }
     }
 
-    pub(super) fn registered(&self, tenant: &str, user: &UserId, at: Millis, source: Source) {
+    pub(super) fn registered(&self, tenant: &str, user: &UserId, at: Millis, source: Source, is_late: bool) {
         let mut state = self.state();
         let tenant = state.tenant(tenant);
+        let is_gone = |change: &Change| change.user == *user && change.gone > Some(at);
+        if is_late && tenant.log.iter().any(is_gone) {
+            return;
+        }
         let (known, _) = tenant.users.entry(user, Known::default());
         if is_since(known, at) {
             return;
@@ -143,10 +155,10 @@ impl Memory {
                     };
                 }
                 Some(_) => tenant.users.remove(user),
-                None => continue,
+                None => {}
             }
             tenant.connections.remove(user);
-            tenant.log(user);
+            tenant.log_gone(user, at);
         }
     }
 
@@ -345,8 +357,20 @@ impl State {
 impl Tenant {
     /// This user changed.
     fn log(&mut self, user: &UserId) {
+        self.note(user, None);
+    }
+
+    fn log_gone(&mut self, user: &UserId, at: Millis) {
+        self.note(user, Some(at));
+    }
+
+    fn note(&mut self, user: &UserId, gone: Option<Millis>) {
         self.version += 1;
-        self.log.push_back((self.version, user.clone()));
+        self.log.push_back(Change {
+            version: self.version,
+            user: user.clone(),
+            gone,
+        });
         if self.log.len() > CHANGES_MAX {
             self.log.pop_front();
         }

@@ -217,7 +217,13 @@ impl Registry {
 
     /// A user was registered: a new one, whatever was known by that id before. One that was registered later stays as it is.
     pub async fn registered(&self, tenant: &str, user: &UserId, at: Millis, source: Source) -> Result<()> {
-        ask!(self, registered(tenant, user, at, source))
+        ask!(self, registered(tenant, user, at, source, false))
+    }
+
+    /// As [`Self::registered`], of a registration by us that could not be told when it was. Who is gone since then, perhaps by
+    /// way of another replica, is not brought back: it would count, and somebody go for it.
+    pub async fn registered_before(&self, tenant: &str, user: &UserId, at: Millis) -> Result<()> {
+        ask!(self, registered(tenant, user, at, Source::Own, true))
     }
 
     /// Users were gone at `at`, and what was known of them is forgotten, but for protection by hand: that is of the id. Those

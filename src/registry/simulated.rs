@@ -283,9 +283,10 @@ impl Simulated {
         user: &UserId,
         at: Millis,
         source: Source,
+        is_late: bool,
     ) -> Result<()> {
         let (tenant, user) = (tenant.to_owned(), user.clone());
-        self.remembers(move |memory| memory.registered(&tenant, &user, at, source))
+        self.remembers(move |memory| memory.registered(&tenant, &user, at, source, is_late))
             .await
     }
 

@@ -144,12 +144,20 @@ class Database:
             for pid in family:
                 send(pid, signal.SIGCONT)
 
-    def rows(self, select):
-        """What a query says, each row a dictionary."""
+    def _psql(self):
         programs = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/psql"))
         psql = programs[-1] if programs else "psql"
+        return [psql, "--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--dbname", self.url]
+
+    def session(self):
+        """One that takes statements line by line."""
+        pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+        return subprocess.Popen(self._psql(), stderr=subprocess.DEVNULL, encoding="utf-8", bufsize=1, **pipes)
+
+    def rows(self, select):
+        """What a query says, each row a dictionary."""
         said = subprocess.run(
-            [psql, "--no-psqlrc", "--tuples-only", "--no-align", "--dbname", self.url],
+            self._psql(),
             input=f"SELECT row_to_json(found) FROM ({select}) AS found;",
             capture_output=True,
             encoding="utf-8",

@@ -23,7 +23,7 @@ from facts import Facts
 from load import Passer
 from trouble import Outside, strike
 from users import Operator, Registrar, Users, register
-from watch import rise, sample, watch
+from watch import rise, sample, watch, watch_database
 from world import CROWD, PROTECTED, TENANTS, UNSETTLED_SECONDS, World
 
 PASSERS = 6
@@ -88,6 +88,7 @@ class Soak:
     def _load(self):
         over = self.world.over
         self._spawn(watch, self.world, self.samples)
+        self._spawn(watch_database, self.world, self.book)
         for number in range(PASSERS):
             self._spawn(Passer(self.world, self.book, self.users, number).run, over, PASS_PAUSE_SECONDS)
         for tenant in TENANTS:

@@ -1,9 +1,15 @@
-"""Memory, descriptors and threads of the replicas, looked at every second."""
+"""Memory, descriptors and threads of the replicas, looked at every second; and whether the database answers by itself."""
 
 import os
 import pathlib
 import time
 from dataclasses import dataclass
+
+from book import Trouble
+from explain import DATABASE
+
+# Half of what the sidecar waits for.
+DATABASE_SECONDS_MAX = 1.0
 
 
 @dataclass
@@ -38,6 +44,32 @@ def watch(world, samples, pause_seconds=1.0):
             if taken:
                 samples.append(taken)
         world.over.wait(pause_seconds)
+
+
+def watch_database(world, book, pause_seconds=0.3):
+    """Notes when a change took long although nobody meddled with the database: the machine's disk was busy."""
+    beat = "CREATE TABLE IF NOT EXISTS beats (n int); INSERT INTO beats VALUES (1) RETURNING n;\n"
+    session = world.database.session()
+    while not world.over.wait(pause_seconds):
+        began = time.time()
+        try:
+            session.stdin.write(beat)
+            has_answered = session.stdout.readline() == "1\n"
+        except OSError:
+            has_answered = False
+        ended = time.time()
+        meddled = any(
+            trouble.kind in DATABASE and began < trouble.ended + 1 and trouble.began < ended
+            for trouble in list(book.troubles)
+        )
+        if has_answered and ended - began > DATABASE_SECONDS_MAX and not meddled:
+            with book.lock:
+                book.troubles.append(Trouble("database slow", "", began, ended))
+        if not has_answered:
+            session.kill()
+            session.communicate()
+            session = world.database.session()
+    session.communicate()
 
 
 def rise(points):

@@ -11,6 +11,7 @@ use crate::registry::Result;
 const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/postgres/001.sql"),
     include_str!("../migrations/postgres/002.sql"),
+    include_str!("../migrations/postgres/003.sql"),
 ];
 /// For a migration, which may have to rewrite a million rows, or to wait for another replica that does.
 const LIMIT: Duration = Duration::from_mins(1);

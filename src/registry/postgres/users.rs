@@ -138,6 +138,7 @@ impl Postgres {
         user: &UserId,
         at: Millis,
         source: Source,
+        is_late: bool,
     ) -> Result<()> {
         let user = stored(user.as_str());
         let mut lent = self.sessions.lend().await?;
@@ -145,7 +146,9 @@ impl Postgres {
             let (mut change, version) = change(&mut lent.session, tenant).await?;
             sqlx::query(
                 "INSERT INTO snaptrade_sidecar.users (tenant, id, first_seen, registered, source, version) \
-                 VALUES ($1, $2, $3, $3, $4, $5) ON CONFLICT (tenant, id) DO UPDATE SET \
+                 SELECT $1, $2, $3, $3, $4, $5 WHERE NOT ($6 AND EXISTS \
+                 (SELECT FROM snaptrade_sidecar.departed WHERE tenant = $1 AND id = $2 AND at > $3)) \
+                 ON CONFLICT (tenant, id) DO UPDATE SET \
                  first_seen = excluded.first_seen, registered = excluded.registered, source = excluded.source, \
                  last_active = NULL, calls = 0, working = NULL, broken = NULL, version = excluded.version \
                  WHERE users.registered IS NULL OR users.registered <= excluded.registered",
@@ -155,6 +158,7 @@ impl Postgres {
             .bind(at.0)
             .bind(source.token())
             .bind(version)
+            .bind(is_late)
             .execute(&mut *change)
             .await?;
             sqlx::query(
@@ -183,12 +187,16 @@ impl Postgres {
                      last_active = NULL, calls = 0, working = NULL, broken = NULL, version = $3 \
                      WHERE tenant = $1 AND id = ANY($2) AND protected AND coalesce(registered, 0) <= $4), \
                      gone AS (DELETE FROM snaptrade_sidecar.users WHERE tenant = $1 AND id = ANY($2) \
-                     AND NOT protected AND coalesce(registered, 0) <= $4 RETURNING id), \
+                     AND NOT protected AND coalesce(registered, 0) <= $4), \
                      disconnected AS (DELETE FROM snaptrade_sidecar.connections \
                      WHERE tenant = $1 AND user_id = ANY($2) AND NOT EXISTS (SELECT FROM snaptrade_sidecar.users \
                      WHERE tenant = $1 AND id = user_id AND coalesce(registered, 0) > $4)) \
-                     INSERT INTO snaptrade_sidecar.departed (tenant, id, version) SELECT $1, id, $3 FROM gone \
-                     ON CONFLICT (tenant, id) DO UPDATE SET version = excluded.version",
+                     INSERT INTO snaptrade_sidecar.departed AS known (tenant, id, version, at) \
+                     SELECT DISTINCT $1, listed, $3, $4 FROM unnest($2::TEXT[]) AS listed \
+                     WHERE NOT EXISTS (SELECT FROM snaptrade_sidecar.users \
+                     WHERE tenant = $1 AND id = listed AND coalesce(registered, 0) > $4) \
+                     ON CONFLICT (tenant, id) DO UPDATE SET \
+                     version = excluded.version, at = greatest(known.at, excluded.at)",
                 )
                 .bind(tenant)
                 .bind(&ids)

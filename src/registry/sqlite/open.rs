@@ -16,6 +16,7 @@ use crate::registry::{RegistryError, Result};
 const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/sqlite/001.sql"),
     include_str!("../migrations/sqlite/002.sql"),
+    include_str!("../migrations/sqlite/003.sql"),
 ];
 /// In the head of each of our files, so that another program's is not taken for one: "snap".
 const APPLICATION: i64 = 0x736e_6170;

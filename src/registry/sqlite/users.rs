@@ -143,13 +143,16 @@ impl Sqlite {
         user: &UserId,
         at: Millis,
         source: Source,
+        is_late: bool,
     ) -> Result<()> {
         let user = stored(user.as_str());
         let noting = async {
             let (mut change, version) = self.change(tenant).await?;
             sqlx::query(
                 "INSERT INTO users (tenant, id, first_seen, registered, source, version) \
-                 VALUES ($1, $2, $3, $3, $4, $5) ON CONFLICT DO UPDATE SET first_seen = excluded.first_seen, \
+                 SELECT $1, $2, $3, $3, $4, $5 WHERE NOT ($6 AND EXISTS \
+                 (SELECT 1 FROM departed WHERE tenant = $1 AND id = $2 AND at > $3)) \
+                 ON CONFLICT DO UPDATE SET first_seen = excluded.first_seen, \
                  registered = excluded.registered, source = excluded.source, last_active = NULL, calls = 0, \
                  working = NULL, broken = NULL, version = excluded.version \
                  WHERE registered IS NULL OR registered <= excluded.registered",
@@ -159,6 +162,7 @@ impl Sqlite {
             .bind(at.0)
             .bind(source.token())
             .bind(version)
+            .bind(is_late)
             .execute(&mut *change)
             .await?;
             sqlx::query(
@@ -185,10 +189,10 @@ impl Sqlite {
                     "DELETE FROM connections WHERE tenant = $1 AND user_id IN (SELECT value FROM json_each($2)) \
                      AND NOT EXISTS (SELECT 1 FROM users \
                      WHERE tenant = $1 AND id = user_id AND coalesce(registered, 0) > $4)",
-                    "INSERT INTO departed (tenant, id, version) SELECT $1, id, $3 FROM users \
-                     WHERE tenant = $1 AND id IN (SELECT value FROM json_each($2)) AND NOT protected \
-                     AND coalesce(registered, 0) <= $4 \
-                     ON CONFLICT DO UPDATE SET version = excluded.version",
+                    "INSERT INTO departed (tenant, id, version, at) SELECT $1, value, $3, $4 FROM json_each($2) \
+                     WHERE NOT EXISTS (SELECT 1 FROM users \
+                     WHERE tenant = $1 AND id = value AND coalesce(registered, 0) > $4) \
+                     ON CONFLICT DO UPDATE SET version = excluded.version, at = max(at, excluded.at)",
                     "DELETE FROM users \
                      WHERE tenant = $1 AND id IN (SELECT value FROM json_each($2)) AND NOT protected \
                      AND coalesce(registered, 0) <= $4",

@@ -13,6 +13,7 @@ promises!(
     a_registration_makes_a_new_user,
     who_is_gone_is_forgotten,
     what_is_told_late_changes_nothing_that_came_after,
+    who_is_gone_is_not_brought_back_by_a_registration_from_before,
     protection_outlives_the_user,
     calls_add_up,
     connections_are_counted,
@@ -120,6 +121,51 @@ async fn what_is_told_late_changes_nothing_that_came_after(registry: &Registry) 
     assert_eq!(since().await, Some((Millis(5), Source::Own)));
     registry.gone(T, &all, Millis(5)).await.unwrap();
     assert_eq!(since().await, None);
+}
+
+async fn who_is_gone_is_not_brought_back_by_a_registration_from_before(registry: &Registry) {
+    let since = async |id| {
+        let known = registry.user(T, &user(id)).await.unwrap();
+        known.map(|known| known.registered.map(|(at, _)| at.0))
+    };
+    registry.seen(T, &users(&["a"]), Millis(1)).await.unwrap();
+    registry.protect(T, &user("c"), true, Millis(1)).await.unwrap();
+    let before = registry.changes(T, None).await.unwrap().version;
+    // Whether it was known or not, or is protected by hand; and told again late, it was gone at the same time.
+    for at in [5, 3] {
+        let ids = users(&["a", "b", "c", "b"]);
+        registry.gone(T, &ids, Millis(at)).await.unwrap();
+    }
+    let mut gone = registry.changes(T, Some(before)).await.unwrap().gone;
+    gone.sort();
+    assert_eq!(gone, users(&["a", "b", "c"]));
+    for id in ["a", "b", "c"] {
+        let late = async |at| {
+            registry
+                .registered_before(T, &user(id), Millis(at))
+                .await
+                .unwrap();
+        };
+        late(4).await;
+        assert_eq!(since(id).await, (id == "c").then_some(None), "{id}");
+        // At the same millisecond it may be the one or the other; as a user of known age, it is kept for longer.
+        late(5).await;
+        assert_eq!(since(id).await, Some(Some(5)), "{id}");
+        late(2).await;
+        assert_eq!(since(id).await, Some(Some(5)), "{id}");
+    }
+    // Told at once, it is believed, by whichever clock: of two replicas, either may be ahead.
+    registry.gone(T, &users(&["a"]), Millis(9)).await.unwrap();
+    registry
+        .registered(T, &user("a"), Millis(8), Source::Own)
+        .await
+        .unwrap();
+    assert_eq!(since("a").await, Some(Some(8)));
+    registry
+        .registered_before("other", &user("a"), Millis(1))
+        .await
+        .unwrap();
+    assert!(registry.user("other", &user("a")).await.unwrap().is_some());
 }
 
 async fn protection_outlives_the_user(registry: &Registry) {
