@@ -4,10 +4,13 @@
 //! what the workers noted and tells the registry every few seconds. A registry that fails costs activity, never a call
 //! (R14).
 //!
-//! - [`Tally`]: what the workers note in.
+//! - [`Notes`]: what one of them notes.
+//! - [`Tally`]: where they note, all of them.
 //! - [`Teller`]: the task.
 
-use std::collections::{HashMap, VecDeque};
+mod notes;
+
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,87 +20,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::known::Source;
 use crate::clock;
-use crate::registry::{Activity, Registry, RegistryError};
+use crate::registry::{Activity, Entry, Event, Registry, RegistryError};
 use crate::telemetry::metrics::Metrics;
 use crate::types::{Millis, UserId};
+pub use notes::Notes;
+use notes::{Calls, Noted};
 
 /// From one telling to the next.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Users that a worker notes between two gatherings; and those that wait while the registry fails.
-const USERS_MAX: usize = 100_000;
-/// The bytes of their ids, since an id may be as long as a request's target.
-const ID_BYTES_MAX: usize = 16 << 20;
 /// Users that the registry is told of in one call.
 const BATCH_MAX: usize = 1_000;
 /// Deletions by the application, and unmanaged registrations, that wait to be told. Of the deletions beyond, the next list of
 /// users tells; of the registrations nobody would, see [`Tally::dropped`].
 const CHANGES_MAX: usize = 1_024;
-
-/// A user's calls since they were last gathered.
-#[derive(Clone, Copy, Debug)]
-struct Calls {
-    last: Instant,
-    count: u64,
-}
-
-/// Users and their calls, bounded.
-#[derive(Debug, Default)]
-struct Noted {
-    tenants: HashMap<Arc<str>, HashMap<UserId, Calls>>,
-    users: usize,
-    id_bytes: usize,
-    /// Calls of users for whom there was no room.
-    dropped: u64,
-}
-
-impl Noted {
-    fn note(&mut self, tenant: &str, user: &str, calls: Calls) {
-        let users = self.tenants.get_mut(tenant);
-        if let Some(known) = users.and_then(|users| users.get_mut(user)) {
-            known.last = known.last.max(calls.last);
-            known.count += calls.count;
-        } else if self.users < USERS_MAX && self.id_bytes + user.len() <= ID_BYTES_MAX {
-            self.users += 1;
-            self.id_bytes += user.len();
-            let users = self.tenants.entry(tenant.into()).or_default();
-            users.insert(UserId::new(user), calls);
-        } else {
-            self.dropped += calls.count;
-        }
-    }
-
-    fn forget(&mut self, tenant: &str, user: &UserId) {
-        let users = self.tenants.get_mut(tenant);
-        if users.and_then(|users| users.remove(user)).is_some() {
-            self.users -= 1;
-            self.id_bytes -= user.as_str().len();
-        }
-    }
-
-    fn into_all(self) -> impl Iterator<Item = (Arc<str>, UserId, Calls)> {
-        self.tenants.into_iter().flat_map(|(tenant, users)| {
-            let of_tenant = move |(user, calls)| (Arc::clone(&tenant), user, calls);
-            users.into_iter().map(of_tenant)
-        })
-    }
-}
-
-/// What one worker notes. Only the [`Teller`] looks in from elsewhere, and briefly.
-#[derive(Clone, Debug, Default)]
-pub struct Notes(Arc<Mutex<Noted>>);
-
-impl Notes {
-    /// A call for this user was answered with 2xx at `at`.
-    pub fn called(&self, tenant: &str, user: &str, at: Instant) {
-        let calls = Calls { last: at, count: 1 };
-        self.noted().note(tenant, user, calls);
-    }
-
-    /// What is protected here is whole at every moment, so that a panic elsewhere does not spoil it.
-    fn noted(&self) -> MutexGuard<'_, Noted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// What became of a user past the admissions.
 #[derive(Debug)]
@@ -184,6 +119,8 @@ pub struct Teller {
     wanted: mpsc::Receiver<oneshot::Sender<bool>>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
+    /// Who writes to the journal.
+    replica: Arc<str>,
     /// What the registry is yet to be told.
     pending: Noted,
     is_failing: bool,
@@ -191,7 +128,7 @@ pub struct Teller {
 }
 
 impl Teller {
-    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(registry: Arc<Registry>, metrics: Arc<Metrics>, replica: Arc<str>) -> Self {
         let (sender, changes) = mpsc::channel(CHANGES_MAX);
         let (want, wanted) = mpsc::channel(1);
         let tally = Tally {
@@ -207,6 +144,7 @@ impl Teller {
             wanted,
             registry,
             metrics,
+            replica,
             pending: Noted::default(),
             is_failing: false,
             has_told_of_dropped: false,
@@ -248,7 +186,7 @@ impl Teller {
         for change in std::mem::take(&mut self.untold) {
             let Change { tenant, user, at, .. } = &change;
             let told = self.registry.registered_before(tenant, user, *at).await;
-            self.note_arrival(told, change);
+            self.note_arrival(told, change).await;
         }
         self.gather().await;
         let registry = Arc::clone(&self.registry);
@@ -324,22 +262,42 @@ impl Teller {
             ChangeKind::Registered => {
                 let Change { tenant, user, at, .. } = &change;
                 let told = self.registry.registered(tenant, user, *at, Source::Own).await;
-                self.note_arrival(told, change);
+                self.note_arrival(told, change).await;
             }
             ChangeKind::Departed => self.part(&change).await,
         }
     }
 
     /// What is not taken is told again: late, it changes nothing of what came after it.
-    fn note_arrival(&mut self, told: Result<(), RegistryError>, change: Change) {
+    async fn note_arrival(&mut self, told: Result<(), RegistryError>, change: Change) {
+        let Change { tenant, user, .. } = &change;
         if let Err(error) = told {
-            let Change { tenant, user, .. } = &change;
             tracing::warn!(client_id = %tenant, %user, %error, "cannot record that a user was registered; tried again");
             if self.untold.len() < CHANGES_MAX {
                 self.untold.push_back(change);
             } else {
                 self.tally.has_dropped();
             }
+        } else {
+            let entry = Entry {
+                newcomer: Some(user.clone()),
+                outcome: Some("unmanaged".to_owned()),
+                status: Some(200),
+                ..self.entry(&change, Event::Registration)
+            };
+            self.journal(entry).await;
+        }
+    }
+
+    fn entry(&self, change: &Change, event: Event) -> Entry {
+        Entry::new(change.at, &change.tenant, event, &self.replica)
+    }
+
+    /// That it cannot be changes nothing.
+    async fn journal(&self, entry: Entry) {
+        let (client_id, event) = (entry.tenant.clone(), entry.event.token());
+        if let Err(error) = self.registry.record(entry).await {
+            tracing::warn!(client_id, event, %error, "the journal could not be written to");
         }
     }
 
@@ -358,7 +316,14 @@ impl Teller {
                 %error,
                 "cannot record that the application deleted a user; the next list of users tells of it"
             );
+            return;
         }
+        let entry = Entry {
+            user: Some(user.clone()),
+            outcome: Some("deleted".to_owned()),
+            ..self.entry(change, Event::Departure)
+        };
+        self.journal(entry).await;
     }
 }
 

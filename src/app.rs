@@ -153,7 +153,7 @@ impl App {
             replica: Arc::clone(&replica),
         };
         let notices = Notices::new(&config.tenants, means, Schedule::default());
-        let teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics));
+        let teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&replica));
         let means = Means {
             forwarder: Forwarder::new(&config.proxy, tls.clone(), own.clone(), metrics.cut_short()),
             metrics: Arc::clone(&metrics),

@@ -16,6 +16,7 @@
 //! - [`tasks`]: what goes on beside the traffic, also after a panic.
 //! - [`tls`]: TLS on its own listeners, and the certificates that it shows.
 //! - [`registry`]: what it remembers: users, the journal, and whose turn it is among replicas.
+//! - [`replay`]: what other policies would have done with what happened; pure.
 //! - [`analytics`]: what the journal says of a while.
 //! - [`activity`]: which users are active, as the calls tell that pass through.
 //! - [`upstream`]: towards SnapTrade: the calls that are forwarded, and the sidecar's own.
@@ -49,6 +50,8 @@ pub mod tls;
 pub mod registry;
 
 pub mod analytics;
+
+pub mod replay;
 
 pub mod activity;
 

@@ -122,7 +122,7 @@ fn proxy(config: Config, metrics: &Arc<Metrics>) -> (Arc<Shared>, Forwarder) {
         replica: "bench".into(),
     };
     let notices = Notices::new(&config.tenants, means, Schedule::default());
-    let tally = Teller::new(Arc::clone(&registry), Arc::clone(metrics)).tally();
+    let tally = Teller::new(Arc::clone(&registry), Arc::clone(metrics), "replica".into()).tally();
     let means = Means {
         forwarder: forwarder.clone(),
         metrics: Arc::clone(metrics),

@@ -1,3 +1,4 @@
+use super::notes::{ID_BYTES_MAX, USERS_MAX};
 use super::*;
 use crate::admission::known::{Known, Source};
 use crate::config::home::Home;
@@ -11,7 +12,7 @@ async fn told(users: &[&str]) -> (Teller, Notes, Arc<Registry>) {
     let users: Vec<UserId> = users.iter().map(UserId::new).collect();
     registry.seen(TENANT, &users, Millis(1)).await.unwrap();
     let metrics = Arc::new(Metrics::new([(TENANT, 5)]));
-    let teller = Teller::new(Arc::clone(&registry), metrics);
+    let teller = Teller::new(Arc::clone(&registry), metrics, "replica".into());
     let notes = teller.tally().notes();
     (teller, notes, registry)
 }
@@ -204,7 +205,11 @@ async fn closed(folder: &tempfile::TempDir) -> Teller {
     let home = Home::Sqlite(folder.path().join("registry.db"));
     let registry = Registry::open(&home).await.unwrap();
     registry.close().await;
-    Teller::new(Arc::new(registry), Arc::new(Metrics::new([(TENANT, 5)])))
+    Teller::new(
+        Arc::new(registry),
+        Arc::new(Metrics::new([(TENANT, 5)])),
+        "replica".into(),
+    )
 }
 
 #[tokio::test]
@@ -224,7 +229,11 @@ async fn r5_no_decision_while_the_registry_has_not_taken_a_registration_that_wen
 #[tokio::test]
 async fn r4_who_is_gone_since_is_not_brought_back_by_a_registration_that_went_by() {
     let registry = Arc::new(Registry::memory());
-    let mut teller = Teller::new(Arc::clone(&registry), Arc::new(Metrics::new([(TENANT, 5)])));
+    let mut teller = Teller::new(
+        Arc::clone(&registry),
+        Arc::new(Metrics::new([(TENANT, 5)])),
+        "replica".into(),
+    );
     let users = ["before", "after"].map(UserId::new);
     registry.gone(TENANT, &users, Millis(5)).await.unwrap();
     for (user, at) in users.iter().zip([4, 6]) {

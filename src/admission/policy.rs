@@ -203,6 +203,12 @@ impl Policy {
         evictable.chain(protected).collect()
     }
 
+    /// Who goes next of these; `None` if nobody may.
+    pub fn next(&self, users: &[Candidate], now: Millis) -> Option<UserId> {
+        let first = self.first(users.iter().map(Candidate::user), 1, &[], now);
+        first.into_iter().next().map(|(id, _)| id)
+    }
+
     /// The first `count` to go but for those in `except`, in order, without sorting the rest: of very many users, one is
     /// wanted. They are the first of [`Policy::ranking`].
     pub(super) fn first<'a>(

@@ -10,6 +10,7 @@ mod demo;
 mod descriptors;
 mod health;
 mod operate;
+mod replay;
 mod running;
 mod serve;
 mod signals;
@@ -76,6 +77,8 @@ enum Command {
     Users(operate::ListUsers),
     /// Show what a running sidecar has decided and done, newest first
     Evictions(operate::ListEvictions),
+    /// Tell what other policies would have done with what happened: how many evictions, and how many of the evicted came back
+    Replay(replay::Replay),
     /// Delete a user at SnapTrade by hand, now
     Evict(operate::Evict),
     /// Keep a user from being evicted
@@ -155,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Status(status) => operate::status(status),
         Command::Users(users) => operate::users(users),
         Command::Evictions(evictions) => operate::evictions(evictions),
+        Command::Replay(replay) => replay::run(replay),
         Command::Evict(evict) => operate::evict(evict),
         Command::Protect(user) => operate::protect(user, true),
         Command::Unprotect(user) => operate::protect(user, false),

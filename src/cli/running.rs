@@ -145,6 +145,17 @@ impl Running {
         self.print(path, &body, text)
     }
 
+    /// Asks for something, to work with it.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let body = self.ask(Method::GET, path, TIMEOUT).await?;
+        self.read(path, &body)
+    }
+
+    /// Whether JSON is wanted.
+    pub(super) fn wants_json(&self) -> bool {
+        self.json
+    }
+
     /// Has something done and prints what came of it.
     pub(super) async fn act<T: DeserializeOwned>(
         &self,

@@ -80,7 +80,7 @@ fn mode(mode: &str, paused: bool) -> String {
 }
 
 /// The two largest units: `3d 4h`.
-fn uptime(seconds: u64) -> String {
+pub(super) fn uptime(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),

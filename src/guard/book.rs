@@ -317,6 +317,12 @@ impl<'a> Book<'a> {
         if !vanished.is_empty() {
             self.guard.forget(&vanished).await;
         }
+        for user in vanished {
+            let mut entry = self.guard.entry(Event::Departure);
+            entry.user = Some(user);
+            entry.outcome = Some("vanished".to_owned());
+            self.guard.journal(entry).await;
+        }
     }
 }
 

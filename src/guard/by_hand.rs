@@ -12,7 +12,7 @@ use crate::admission::policy::{Protection, Ranked, Verdict};
 use crate::admission::roster::{LIST_AGE_MAX, Roster, Unresolved};
 use crate::admission::{Deletion, Note};
 use crate::clock;
-use crate::registry::{EntryId, Event, Recorded, RegistryError};
+use crate::registry::{EntryId, Event, Hour, Recorded, RegistryError};
 use crate::types::{Millis, UserId};
 
 /// What became of a deletion by hand.
@@ -145,6 +145,14 @@ impl Guard {
         limit: usize,
     ) -> Result<Vec<Recorded>, RegistryError> {
         self.means.registry.journal(self.client_id(), before, limit).await
+    }
+
+    /// In which hours the tenant's users called, newest first, before `before` if that is given.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub async fn hours(&self, before: Option<&Hour>, limit: usize) -> Result<Vec<Hour>, RegistryError> {
+        self.means.registry.hours(self.client_id(), before, limit).await
     }
 
     /// Protects a user, or no longer. It need not be registered yet.

@@ -40,7 +40,7 @@ pub(crate) fn means(config: &Config) -> Means {
         metrics: Arc::clone(&metrics),
         replica: "r".into(),
     };
-    let mut teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics));
+    let mut teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics), "replica".into());
     let tally = teller.tally();
     tokio::spawn(async move { teller.run(CancellationToken::new()).await });
     Means {

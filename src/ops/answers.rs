@@ -91,6 +91,37 @@ pub(crate) struct Entry {
     pub(crate) replica: String,
 }
 
+/// `GET /api/tenants/{t}/activity`: an hour in which a user called.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Hour {
+    /// When it began.
+    pub(crate) hour: String,
+    pub(crate) user_id: String,
+    /// When the last call was answered.
+    pub(crate) last: String,
+    pub(crate) calls: u64,
+}
+
+/// Of `GET /api/tenants/{t}/overview`, what other policies are compared with.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Policies {
+    /// `max_users`.
+    pub(crate) limit: usize,
+    pub(crate) policy: Policy,
+}
+
+/// The policy in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Policy {
+    pub(crate) order: Vec<String>,
+    pub(crate) unknown_age: String,
+    pub(crate) max_per_registration: usize,
+    pub(crate) min_age_seconds: u64,
+    pub(crate) active_within_seconds: u64,
+    pub(crate) protect: Vec<String>,
+    pub(crate) evictable: Vec<String>,
+}
+
 /// `GET /api/tenants/{t}/analytics`: what the journal says of a while.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Analytics {

@@ -21,6 +21,7 @@ pub(crate) mod answers;
 mod attempts;
 mod feed;
 mod hand;
+mod hours;
 mod overview;
 mod page;
 mod past;
@@ -112,6 +113,7 @@ pub fn router(ops: Ops) -> Router {
         .route("/api/tenants/{tenant}/overview", get(overview::overview))
         .route("/api/tenants/{tenant}/analytics", get(past::analytics))
         .route("/api/tenants/{tenant}/journal", get(past::journal))
+        .route("/api/tenants/{tenant}/activity", get(hours::activity))
         .route("/api/tenants/{tenant}/users", get(people::users))
         .route("/api/tenants/{tenant}/next", get(people::next))
         .route("/api/tenants/{tenant}/evictions", get(people::evictions))

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Ops;
 use super::access::Standing;
+use super::answers::Policy;
 use super::people::{InPath, answer, readable, time};
 use super::probes::{self, phase};
 use super::problem::Problem;
@@ -71,16 +72,6 @@ struct Registry {
     home: String,
     up: bool,
     durable: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-struct Policy {
-    order: Vec<&'static str>,
-    max_per_registration: usize,
-    min_age_seconds: u64,
-    active_within_seconds: u64,
-    protect: Vec<String>,
-    evictable: Vec<String>,
 }
 
 /// What the registry has to be asked for.
@@ -152,7 +143,8 @@ pub(super) fn of(ops: &Ops, guard: &Guard, standing: Standing, asked: Asked) -> 
         replica: guard.replica().to_owned(),
         replicas,
         policy: Policy {
-            order: policy.order.iter().map(|key| key.token()).collect(),
+            order: policy.order.iter().map(|key| key.token().to_owned()).collect(),
+            unknown_age: policy.unknown_age.token().to_owned(),
             max_per_registration: terms.max_per_registration,
             min_age_seconds: policy.min_age.as_secs(),
             active_within_seconds: policy.active_within.as_secs(),

@@ -25,11 +25,11 @@ use crate::snaptrade::query;
 use crate::types::Millis;
 
 /// Entries read at once.
-const READ_AT_ONCE: usize = 1000;
+pub(super) const READ_AT_ONCE: usize = 1000;
 /// Entries that are looked at for one answer: some seconds' work.
 const READ_MAX: usize = 500_000;
 /// What is not taken by then is not wanted.
-const SEND_MAX: Duration = Duration::from_secs(30);
+pub(super) const SEND_MAX: Duration = Duration::from_secs(30);
 
 const WINDOWS: [(&str, Duration); 4] = [
     ("1h", Duration::from_hours(1)),
@@ -145,12 +145,21 @@ pub(super) async fn journal(
         Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"journal.csv\""),
         Format::Json => ("application/json", "attachment; filename=\"journal.json\""),
     };
+    Ok(file(kind, name, body))
+}
+
+/// An answer to be saved.
+pub(super) fn file(
+    kind: &'static str,
+    disposition: &'static str,
+    body: Channel<Bytes, RegistryError>,
+) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
-        (header::CONTENT_DISPOSITION, HeaderValue::from_static(name)),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Ok((headers, Body::new(body)).into_response())
+    (headers, Body::new(body)).into_response()
 }
 
 /// One that cannot be read to its end breaks off, so that a part is not taken for the whole.

@@ -269,7 +269,7 @@ impl Asked {
 fn tells_of_evictions(event: Event) -> bool {
     match event {
         Event::Intent | Event::Outcome | Event::WouldEvict | Event::Refusal | Event::Manual => true,
-        Event::Registration | Event::Reload | Event::Notice => false,
+        Event::Registration | Event::Reload | Event::Notice | Event::Departure => false,
     }
 }
 

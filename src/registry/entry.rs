@@ -17,7 +17,7 @@ impl fmt::Display for EntryId {
 /// What an entry tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A registration was answered; `outcome` says how.
+    /// A registration was answered; `outcome` says how. One that went by `unmanaged` is recorded if SnapTrade accepted it.
     Registration,
     /// `observe` would have evicted this user.
     WouldEvict,
@@ -33,10 +33,13 @@ pub enum Event {
     Reload,
     /// The application was told of an eviction, or could not be.
     Notice,
+    /// A user is gone that nobody evicted; `outcome` says how that is known: `deleted` by the application, by way of the
+    /// sidecar, or `vanished` from the lists.
+    Departure,
 }
 
 impl Event {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Registration,
         Self::WouldEvict,
         Self::Intent,
@@ -45,6 +48,7 @@ impl Event {
         Self::Manual,
         Self::Reload,
         Self::Notice,
+        Self::Departure,
     ];
 
     /// As it is stored and told.
@@ -58,6 +62,7 @@ impl Event {
             Self::Manual => "manual",
             Self::Reload => "reload",
             Self::Notice => "notice",
+            Self::Departure => "departure",
         }
     }
 

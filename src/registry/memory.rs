@@ -1,21 +1,24 @@
 //! Nothing on disk.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+mod hours;
+mod log;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
-    Activity, Changes, ConnectionEvent, Entry, EntryId, Event, Intended, OpenIntent, Recorded, Version,
+    Activity, Changes, ConnectionEvent, Entry, EntryId, Event, Hour, Intended, OpenIntent, Recorded, Version,
 };
 use crate::admission::known::{Connections, Known, Source};
 use crate::admission::people::People;
 use crate::types::{Millis, UserId};
+use hours::Hours;
+use log::Log;
 
 /// Entries that are kept; beyond them the oldest that are no open intents go.
 const ENTRIES_MAX: usize = 10_000;
 /// Deletions of a tenant that are kept for the fuse, which counts no more.
 const DELETIONS_MAX: usize = 100_000;
-/// Changes of a tenant's users that are told one by one; who asks for more gets all users.
-const CHANGES_MAX: usize = 10_000;
 /// Webhook ids that are kept.
 const WEBHOOKS_MAX: usize = 10_000;
 
@@ -35,25 +38,14 @@ struct State {
 #[derive(Debug, Default)]
 struct Tenant {
     users: People,
-    log: VecDeque<Change>,
+    log: Log,
     /// Whether each works.
     connections: HashMap<UserId, HashMap<String, bool>>,
     paused: bool,
     /// When deletions were intended that were neither withdrawn nor refused. Apart from the journal, which forgets sooner
     /// than the fuse may.
     deletions: BTreeMap<EntryId, Millis>,
-    /// Grows with each change to the users.
-    version: i64,
-}
-
-/// Who changed lately.
-#[derive(Debug)]
-struct Change {
-    /// From then on.
-    version: i64,
-    user: UserId,
-    /// When it was gone, if that is what changed.
-    gone: Option<Millis>,
+    hours: Hours,
 }
 
 impl Memory {
@@ -77,12 +69,8 @@ impl Memory {
     pub(super) fn changes(&self, tenant: &str, since: Option<Version>) -> Changes {
         let mut state = self.state();
         let tenant = state.tenant(tenant);
-        let version = Version(tenant.version);
-        let reaches_back = |since: &Version| {
-            let oldest = tenant.log.front().map_or(version.0, |first| first.version - 1);
-            (oldest..=version.0).contains(&since.0)
-        };
-        let Some(since) = since.filter(reaches_back) else {
+        let version = tenant.log.version();
+        let Some((changed, gone)) = since.and_then(|since| tenant.log.since(since)) else {
             return Changes {
                 is_whole: true,
                 users: tenant.users.all().to_vec(),
@@ -90,18 +78,11 @@ impl Memory {
                 version,
             };
         };
-        let log = tenant.log.iter().rev();
-        let changes = log.take_while(|change| change.version > since.0);
-        let gone = changes.clone().filter(|change| change.gone.is_some());
-        let gone: HashSet<&UserId> = gone.map(|change| &change.user).collect();
-        let ids: HashSet<&UserId> = changes.map(|change| &change.user).collect();
         let known = |user: &UserId| Some((user.clone(), *tenant.users.get(user)?));
-        let users = ids.into_iter().filter_map(known).collect();
-        let gone = gone.into_iter().cloned().collect();
         Changes {
             is_whole: false,
-            users,
-            gone,
+            users: changed.into_iter().filter_map(known).collect(),
+            gone: gone.into_iter().cloned().collect(),
             version,
         }
     }
@@ -116,7 +97,7 @@ impl Memory {
         for user in users {
             if tenant.users.place(user).is_none() {
                 tenant.users.add(user, first_seen(at));
-                tenant.log(user);
+                tenant.log.changed(user);
             }
         }
     }
@@ -124,8 +105,7 @@ impl Memory {
     pub(super) fn registered(&self, tenant: &str, user: &UserId, at: Millis, source: Source, is_late: bool) {
         let mut state = self.state();
         let tenant = state.tenant(tenant);
-        let is_gone = |change: &Change| change.user == *user && change.gone > Some(at);
-        if is_late && tenant.log.iter().any(is_gone) {
+        if is_late && tenant.log.was_gone_after(user, at) {
             return;
         }
         let (known, _) = tenant.users.entry(user, Known::default());
@@ -139,7 +119,7 @@ impl Memory {
             ..first_seen(at)
         };
         tenant.connections.remove(user);
-        tenant.log(user);
+        tenant.log.changed(user);
     }
 
     pub(super) fn gone(&self, tenant: &str, users: &[UserId], at: Millis) {
@@ -158,7 +138,7 @@ impl Memory {
                 None => {}
             }
             tenant.connections.remove(user);
-            tenant.log_gone(user, at);
+            tenant.log.gone(user, at);
         }
     }
 
@@ -170,7 +150,8 @@ impl Memory {
                 let more = u32::try_from(activity.calls).unwrap_or(u32::MAX);
                 known.calls = known.calls.saturating_add(more);
                 known.last_active = known.last_active.max(Some(activity.last));
-                tenant.log(&activity.user);
+                tenant.log.changed(&activity.user);
+                tenant.hours.add(activity);
             }
         }
     }
@@ -202,14 +183,14 @@ impl Memory {
             working: count(true),
             broken: count(false),
         });
-        tenant.log(user);
+        tenant.log.changed(user);
     }
 
     pub(super) fn protect(&self, tenant: &str, user: &UserId, protected: bool, at: Millis) {
         let mut state = self.state();
         let tenant = state.tenant(tenant);
         tenant.users.entry(user, first_seen(at)).0.protected = protected;
-        tenant.log(user);
+        tenant.log.changed(user);
     }
 
     pub(super) fn pause(&self, tenant: &str, paused: bool) {
@@ -311,15 +292,25 @@ impl Memory {
         wanted.take(limit).cloned().collect()
     }
 
+    pub(super) fn hours(&self, tenant: &str, before: Option<&Hour>, limit: usize) -> Vec<Hour> {
+        let state = self.state();
+        let tenant = state.tenants.get(tenant);
+        tenant.map_or_else(Vec::new, |tenant| tenant.hours.list(before, limit))
+    }
+
     pub(super) fn prune(&self, before: Millis) -> u64 {
         let mut state = self.state();
         let State {
+            tenants,
             journal,
             open,
             webhooks,
             ..
         } = &mut *state;
         let count = journal.len();
+        for tenant in tenants.values_mut() {
+            tenant.hours.prune(before);
+        }
         journal.retain(|recorded| recorded.entry.at >= before || open.contains_key(&recorded.id));
         webhooks.retain(|_, at| *at >= before);
         (count - journal.len()) as u64
@@ -351,29 +342,6 @@ impl State {
 
     fn tenant(&mut self, name: &str) -> &mut Tenant {
         self.tenants.entry(name.to_owned()).or_default()
-    }
-}
-
-impl Tenant {
-    /// This user changed.
-    fn log(&mut self, user: &UserId) {
-        self.note(user, None);
-    }
-
-    fn log_gone(&mut self, user: &UserId, at: Millis) {
-        self.note(user, Some(at));
-    }
-
-    fn note(&mut self, user: &UserId, gone: Option<Millis>) {
-        self.version += 1;
-        self.log.push_back(Change {
-            version: self.version,
-            user: user.clone(),
-            gone,
-        });
-        if self.log.len() > CHANGES_MAX {
-            self.log.pop_front();
-        }
     }
 }
 

@@ -6,12 +6,14 @@
 //!
 //! - [`Entry`]: a line of the journal.
 //! - [`Hold`]: a tenant's turn.
+//! - [`Hour`]: in which a user called.
 //! - `memory`: nothing on disk, gone with the process.
 //! - `sqlite`: a file that one process owns.
 //! - `postgres`: a database that replicas share. It may be down at any time, also at the start.
 //! - `rows`: what the two store, as they store it.
 
 mod entry;
+mod hours;
 mod memory;
 mod postgres;
 mod rows;
@@ -20,6 +22,7 @@ pub(crate) mod simulated;
 mod sqlite;
 
 pub use entry::{Entry, EntryId, Event, Intended, OpenIntent, Recorded};
+pub use hours::Hour;
 
 use std::fmt;
 use std::time::Duration;
@@ -232,7 +235,8 @@ impl Registry {
         ask!(self, gone(tenant, users, at))
     }
 
-    /// Adds to what is known of these users' calls. Those that are not remembered are left out.
+    /// Adds to what is known of these users' calls, and of the hours in which there were some. Those that are not remembered
+    /// are left out.
     pub async fn active(&self, batch: &[Activity]) -> Result<()> {
         ask!(self, active(batch))
     }
@@ -328,7 +332,13 @@ impl Registry {
         ask!(self, journal(tenant, before, limit))
     }
 
-    /// Forgets entries from before `before`, but no open intent, and webhook ids. Returns how many.
+    /// In which hours the tenant's users called, newest first, and within an hour by id: at most `limit`, before `before` if
+    /// that is given.
+    pub async fn hours(&self, tenant: &str, before: Option<&Hour>, limit: usize) -> Result<Vec<Hour>> {
+        ask!(self, hours(tenant, before, limit))
+    }
+
+    /// Forgets entries from before `before`, but no open intent, hours and webhook ids. Returns how many entries.
     pub async fn prune(&self, before: Millis) -> Result<u64> {
         ask!(self, prune(before))
     }

@@ -3,11 +3,12 @@
 //!
 //! - `sessions`: the connections, and who keeps trying when there are none.
 //! - `migrate`: the schema.
-//! - `users`, `journal`: the contract.
+//! - `users`, `hours`, `journal`: the contract.
 //! - `turn`: whose turn it is.
 //! - `failure`: what went wrong, in words.
 
 mod failure;
+mod hours;
 mod journal;
 mod migrate;
 mod sessions;

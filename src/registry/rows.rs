@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{Activity, DEPARTED_MAX, Entry, EntryId, Event, OpenIntent, Recorded, RegistryError, Version};
+use super::{
+    Activity, DEPARTED_MAX, Entry, EntryId, Event, Hour, OpenIntent, Recorded, RegistryError, Version,
+};
 use crate::admission::known::{Connections, Known, Source};
 use crate::types::{Millis, UserId};
 
@@ -38,6 +40,9 @@ pub(super) type EntryRow = (
     Option<i64>,
     Option<i64>,
 );
+
+/// When it began, whose, the last call, and how many.
+pub(super) type HourRow = (i64, String, i64, i64);
 
 /// A text as it is stored. PostgreSQL stores no NUL, SQLite's JSON none either, and an id may be any string.
 pub(super) fn stored(text: &str) -> Cow<'_, str> {
@@ -146,6 +151,22 @@ pub(super) fn open_intent((id, victim, at, replica): (i64, String, i64, String))
         at: Millis(at),
         replica: told(replica),
     }
+}
+
+pub(super) fn hour((began, user, last, calls): HourRow) -> Hour {
+    Hour {
+        began: Millis(began),
+        user: user_id(user),
+        last: Millis(last),
+        calls: u64::try_from(calls).unwrap_or(0),
+    }
+}
+
+/// Where hours are read on from, as they are stored.
+pub(super) fn end(before: Option<&Hour>) -> (i64, String) {
+    before.map_or((i64::MAX, String::new()), |hour| {
+        (hour.began.0, stored(hour.user.as_str()).into_owned())
+    })
 }
 
 /// The version since which changes can be told: not one that was never reached, or whose departed are forgotten.

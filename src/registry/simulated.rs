@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::memory::Memory;
 use super::{
-    Activity, Changes, ConnectionEvent, Entry, EntryId, Intended, OpenIntent, Recorded, RegistryError,
+    Activity, Changes, ConnectionEvent, Entry, EntryId, Hour, Intended, OpenIntent, Recorded, RegistryError,
     Result, Version,
 };
 use crate::admission::known::{Known, Source};
@@ -366,6 +366,12 @@ impl Simulated {
     ) -> Result<Vec<Recorded>> {
         let tenant = tenant.to_owned();
         self.remembers(move |memory| memory.journal(&tenant, before, limit))
+            .await
+    }
+
+    pub(super) async fn hours(&self, tenant: &str, before: Option<&Hour>, limit: usize) -> Result<Vec<Hour>> {
+        let (tenant, before) = (tenant.to_owned(), before.cloned());
+        self.remembers(move |memory| memory.hours(&tenant, before.as_ref(), limit))
             .await
     }
 

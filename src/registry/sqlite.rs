@@ -4,10 +4,11 @@
 //! them. Each commit is on the disk before it is reported (`synchronous = FULL`).
 //!
 //! - `open`: the file, its owner and its schema.
-//! - `users`, `journal`: the contract.
+//! - `users`, `hours`, `journal`: the contract.
 //! - `failure`: what went wrong, in words.
 
 mod failure;
+mod hours;
 mod journal;
 mod open;
 #[cfg(test)]

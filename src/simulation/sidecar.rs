@@ -64,7 +64,7 @@ impl Sidecar {
             replica: Arc::clone(&replica),
         };
         let notices = Notices::new(&config.tenants, means, Schedule::default());
-        let mut teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics));
+        let mut teller = Teller::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&replica));
         let (tally, stopping) = (teller.tally(), CancellationToken::new());
         let forwarder = Forwarder::new(&config.proxy, tls.clone(), Own::default(), metrics.cut_short());
         let means = Means {

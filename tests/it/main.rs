@@ -43,6 +43,7 @@ mod raw;
 mod registry;
 mod reload;
 mod reload_traffic;
+mod replay;
 mod replays;
 mod replicas;
 mod replies;

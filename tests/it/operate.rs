@@ -13,19 +13,19 @@ use crate::program::{Ended, Sidecar, run, simulator};
 const VARIABLE: (&str, &str) = ("SNAPTRADE_SIDECAR__OPS__TOKEN", TOKEN);
 
 /// Runs a command against this sidecar, with its token.
-async fn operate(it: &Sidecar, arguments: &[&str]) -> Ended {
+pub(crate) async fn operate(it: &Sidecar, arguments: &[&str]) -> Ended {
     let listen = it.ops.trim_start_matches("http://");
     run(arguments, &[VARIABLE, ("SNAPTRADE_SIDECAR__OPS__LISTEN", listen)]).await
 }
 
 /// What a command said that did what it was told.
-fn told(ended: &Ended) -> &str {
+pub(crate) fn told(ended: &Ended) -> &str {
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:?}");
     &ended.out
 }
 
 /// What a command that failed said, which never is the token.
-fn refused(ended: &Ended) -> &str {
+pub(crate) fn refused(ended: &Ended) -> &str {
     assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""), "{ended:?}");
     assert!(!ended.err.contains(TOKEN), "{ended:?}");
     &ended.err

@@ -15,6 +15,7 @@ macro_rules! promises {
     };
 }
 
+mod hours;
 mod journal;
 mod network;
 mod postgres;

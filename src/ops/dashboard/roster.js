@@ -67,6 +67,7 @@ function line(entry, intent) {
       case "would-evict": return ["watch", [name, " would have been evicted", forWhom]];
       case "refusal": return ["watch", ["No room was made", entry.newcomer ? [" for ", h("strong", {}, entry.newcomer)] : []]];
       case "manual": return ["plain", ["By hand: ", entry.outcome, name ? [" ", name] : []]];
+      case "departure": return ["plain", [name, entry.outcome === "deleted" ? " was deleted by the application" : " is gone from SnapTrade's list"]];
       default: return ["plain", [entry.event]];
     }
   };

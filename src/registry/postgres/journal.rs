@@ -73,9 +73,12 @@ impl Postgres {
     pub(in crate::registry) async fn prune(&self, before: Millis) -> Result<u64> {
         let webhooks = "DELETE FROM snaptrade_sidecar.webhooks WHERE id IN \
             (SELECT id FROM snaptrade_sidecar.webhooks WHERE at < $1 LIMIT $2)";
+        let hours = "DELETE FROM snaptrade_sidecar.hours WHERE (tenant, hour, user_id) IN \
+            (SELECT tenant, hour, user_id FROM snaptrade_sidecar.hours WHERE hour < $1 LIMIT $2)";
         let journal = "DELETE FROM snaptrade_sidecar.journal WHERE NOT is_open AND id IN \
             (SELECT id FROM snaptrade_sidecar.journal WHERE at < $1 AND NOT is_open LIMIT $2)";
         self.pruned(webhooks, before).await?;
+        self.pruned(hours, before).await?;
         self.pruned(journal, before).await
     }
 

@@ -5,7 +5,7 @@
 
 use sqlx::{Connection, PgConnection, Postgres as Database, Transaction};
 
-use super::{Postgres, limited};
+use super::{Postgres, hours, limited};
 use crate::admission::known::{Known, Source};
 use crate::registry::rows::{self, UserRow, stored};
 use crate::registry::{
@@ -251,6 +251,7 @@ impl Postgres {
             .bind(version)
             .execute(&mut *change)
             .await?;
+            hours::add(&mut change, tenant, batch).await?;
             change.commit().await
         });
         let noted = noting.await;

@@ -93,10 +93,14 @@ impl Sqlite {
 
     pub(in crate::registry) async fn prune(&self, before: Millis) -> Result<u64> {
         let webhooks = "DELETE FROM webhooks WHERE id IN (SELECT id FROM webhooks WHERE at < $1 LIMIT $2)";
+        let hours = "DELETE FROM hours WHERE (tenant, hour, user_id) IN \
+            (SELECT tenant, hour, user_id FROM hours WHERE hour < $1 LIMIT $2)";
         let journal = "DELETE FROM journal WHERE id IN \
             (SELECT id FROM journal WHERE at < $1 AND NOT is_open LIMIT $2)";
-        let pruned = self.pruned(webhooks, before).await;
-        self.written(pruned)?;
+        for statement in [webhooks, hours] {
+            let pruned = self.pruned(statement, before).await;
+            self.written(pruned)?;
+        }
         let pruned = self.pruned(journal, before).await;
         self.written(pruned)
     }

@@ -2,7 +2,7 @@
 
 use sqlx::{Sqlite as Database, Transaction};
 
-use super::Sqlite;
+use super::{Sqlite, hours};
 use crate::admission::known::{Known, Source};
 use crate::registry::rows::{self, UserRow, stored};
 use crate::registry::{
@@ -238,6 +238,7 @@ impl Sqlite {
                     .bind(version)
                     .execute(&mut *change)
                     .await?;
+                    hours::add(&mut change, activity).await?;
                 }
                 change.commit().await
             };

@@ -203,6 +203,7 @@ async fn a_schema_of_the_first_version_keeps_its_journal() {
     let mut session = server.session(&database).await;
     let older = "ALTER TABLE snaptrade_sidecar.journal DROP COLUMN status, DROP COLUMN took_ms; \
                  ALTER TABLE snaptrade_sidecar.departed DROP COLUMN at; \
+                 DROP TABLE snaptrade_sidecar.hours; \
                  UPDATE snaptrade_sidecar.schema SET version = 1";
     sqlx::raw_sql(older).execute(&mut session).await.unwrap();
     let registry = open(&url).await;

@@ -80,7 +80,7 @@ async fn a_file_of_the_first_version_keeps_its_journal() {
     drop(registry);
     file.spoilt(
         "ALTER TABLE journal DROP COLUMN status; ALTER TABLE journal DROP COLUMN took_ms; \
-         ALTER TABLE departed DROP COLUMN at; PRAGMA user_version = 1",
+         ALTER TABLE departed DROP COLUMN at; DROP TABLE hours; PRAGMA user_version = 1",
     )
     .await;
     let registry = open(&file.url()).await;
