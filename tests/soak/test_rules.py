@@ -184,10 +184,13 @@ class Rules(unittest.TestCase):
 
 
 class Explanations(unittest.TestCase):
-    def explained(self, fault="", troubles=(), **seen):
+    def explained(self, fault="", troubles=(), deletion=None, **seen):
         run = Run()
         call = run.register("new", fault, **seen)
         run.book.troubles += [Trouble(kind, target, call.began, call.ended) for kind, target in troubles]
+        if deletion is not None:
+            before = {"began": call.began - 2, "ended": call.began - 1}
+            run.book.calls.append(Call("a deletion", "deletion", "a", TENANT, "gone", status=deletion, **before))
         return explanation(call, run.facts())
 
     def test_a_fault_explains_only_what_it_can_bring_about(self):
@@ -211,6 +214,14 @@ class Explanations(unittest.TestCase):
         self.assertEqual(self.explained(troubles=[("database frozen", "")], **down), "the database was away")
         self.assertIsNone(self.explained(**down))
         self.assertIsNone(self.explained(troubles=[("database frozen", "")], **limit))
+
+
+    def test_a_deletion_without_an_answer_explains_that_no_room_was_made(self):
+        late = {"status": 400, "code": "1012", "detail": "Connection Limit Reached"}
+        late["admission"] = "forwarded; reason=timed-out"
+        self.assertIsNone(self.explained(**late))
+        self.assertEqual(self.explained(deletion=502, **late), "a deletion by the application had no answer")
+        self.assertIsNone(self.explained(deletion=200, **late))
 
 
 class Rising(unittest.TestCase):
