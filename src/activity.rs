@@ -28,6 +28,8 @@ use notes::{Calls, Noted};
 
 /// From one telling to the next.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// A registration that is told within this time is believed by whichever clock.
+const LATE: Duration = Duration::from_secs(2);
 /// Users that the registry is told of in one call.
 const BATCH_MAX: usize = 1_000;
 /// Deletions by the application, and unmanaged registrations, that wait to be told. Of the deletions beyond, the next list of
@@ -184,8 +186,7 @@ impl Teller {
             self.note_change(change).await;
         }
         for change in std::mem::take(&mut self.untold) {
-            let Change { tenant, user, at, .. } = &change;
-            let told = self.registry.registered_before(tenant, user, *at).await;
+            let told = self.tell_arrival(&change).await;
             self.note_arrival(told, change).await;
         }
         self.gather().await;
@@ -260,11 +261,20 @@ impl Teller {
     async fn note_change(&mut self, change: Change) {
         match change.kind {
             ChangeKind::Registered => {
-                let Change { tenant, user, at, .. } = &change;
-                let told = self.registry.registered(tenant, user, *at, Source::Own).await;
+                let told = self.tell_arrival(&change).await;
                 self.note_arrival(told, change).await;
             }
             ChangeKind::Departed => self.part(&change).await,
+        }
+    }
+
+    /// What waited, as while the registry fails, is late: somebody may have gone since.
+    async fn tell_arrival(&self, change: &Change) -> Result<(), RegistryError> {
+        let Change { tenant, user, at, .. } = change;
+        if Millis::from(clock::wall()).since(*at) < LATE {
+            self.registry.registered(tenant, user, *at, Source::Own).await
+        } else {
+            self.registry.registered_before(tenant, user, *at).await
         }
     }
 

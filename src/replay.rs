@@ -25,6 +25,9 @@ pub enum Deed {
     Called(u32),
 }
 
+/// A call that is answered so soon after its user left was under way, or told of by another clock: it is no wish to be there.
+const CROSSING_MAX: Duration = Duration::from_mins(1);
+
 /// Who did what, in order of time, and who was there before.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -51,6 +54,16 @@ impl History {
     /// was there all the time, as was who is remembered from before and did nothing.
     pub fn new(mut deeds: Vec<(Millis, UserId, Deed)>, remembered: Vec<(UserId, Known)>) -> Self {
         deeds.sort_by(|(at, _, deed), (other, _, before)| (at, deed).cmp(&(other, before)));
+        let mut left: HashMap<UserId, Millis> = HashMap::new();
+        deeds.retain(|(at, user, deed)| {
+            match deed {
+                Deed::Left => drop(left.insert(user.clone(), *at)),
+                Deed::Registered => drop(left.remove(user)),
+                Deed::Evicted | Deed::Called(_) => {}
+            }
+            let since_it_left = left.get(user).map(|since| at.since(*since));
+            !matches!(deed, Deed::Called(_)) || since_it_left.is_none_or(|time| time > CROSSING_MAX)
+        });
         let begin = deeds.first().map_or(Millis(i64::MAX), |(at, ..)| *at);
         let protected = remembered.iter().filter(|(_, known)| known.protected);
         let protected = protected.map(|(id, _)| id.clone()).collect();

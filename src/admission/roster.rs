@@ -75,10 +75,7 @@ pub struct Roster {
     /// Those whose deletion was sent and did not show within the settle time, and when it was sent. It may still happen, so
     /// that they neither count nor are deleted again.
     doomed: HashMap<UserId, Departure>,
-    /// Those whose deletion by the application had no answer, and when: for the settle time they may be gone, whatever a list
-    /// says that lags.
-    unanswered: HashMap<UserId, Instant>,
-    /// Those of the doomed that another replica settled, which tells when they go.
+    /// Those of them that another replica settled, which tells when they go.
     settled_elsewhere: HashSet<UserId>,
     /// The doomed that are gone by now, until somebody asks.
     gone: Vec<UserId>,
@@ -116,7 +113,6 @@ impl Roster {
         }
         self.removed
             .retain(|_, gone| now.duration_since(gone.at) < settle);
-        self.unanswered.retain(|_, at| now.duration_since(*at) < settle);
         self.doomed
             .retain(|_, gone| now.duration_since(gone.at) < settle * DOOMED_SETTLE_TIMES);
         // Those of whom more is known than that they are there; of the others there may be very many.
@@ -156,7 +152,7 @@ impl Roster {
 
     /// Whether the list is wrong, or may be, in naming this user.
     fn is_on_its_way(&self, id: &UserId) -> bool {
-        self.removed.contains_key(id) || self.doomed.contains_key(id) || self.unanswered.contains_key(id)
+        self.removed.contains_key(id) || self.doomed.contains_key(id)
     }
 
     /// `listUsers` may lag: a user that we just registered counts, one that we just saw go does not.
@@ -206,7 +202,6 @@ impl Roster {
     pub fn registered(&mut self, id: &UserId, now: Instant, clock: Millis) {
         self.removed.remove(id);
         self.doomed.remove(id);
-        self.unanswered.remove(id);
         self.missing.remove(id);
         // It was gone, or it could not have been registered anew.
         self.unresolved.take_if(|unresolved| unresolved.victim == *id);
@@ -242,6 +237,28 @@ impl Roster {
         }
     }
 
+    /// The deletion that was intended at `intended` did not show in time.
+    pub fn doom(&mut self, id: &UserId, intended: Instant) {
+        let departure = self.departure(id, intended);
+        self.doomed.insert(id.clone(), departure);
+        if let Some((_, entries)) = &mut self.listed {
+            self.lingering.extend(entries.extract_if(.., |entry| entry == id));
+        }
+    }
+
+    /// Another replica settled the unresolved deletion. Where it gave it up, it may still happen.
+    pub fn settled_elsewhere(&mut self) {
+        if let Some(Unresolved { victim, intended, .. }) = self.unresolved.take() {
+            self.doom(&victim, intended);
+            self.settled_elsewhere.insert(victim);
+        }
+    }
+
+    /// The doomed that a list no longer named.
+    pub fn take_gone(&mut self) -> Vec<UserId> {
+        std::mem::take(&mut self.gone)
+    }
+
     /// A deletion is about to be sent: it counts for the fuse.
     pub(super) fn count_deletion(&mut self, fuse: Fuse, clock: Millis) {
         self.deletions.retain(|at| fuse.counts(*at, clock));
@@ -272,16 +289,14 @@ impl Roster {
         self.entries().contains(id)
     }
 
-    /// Whether this user may be there: listed, or taken off the list for a deletion that did not show.
+    /// Whether this user may be there: listed, or taken off the list for a deletion that never showed.
     pub fn is_there(&self, id: &UserId) -> bool {
         self.lists(id) || self.may_still_be(id)
     }
 
-    /// Whether this user's deletion was sent and did not show, or had no answer, and the last list still named it: it may be
-    /// there.
+    /// Whether this user's deletion was sent and did not show, and the last list still named it: it may be there.
     pub(super) fn may_still_be(&self, id: &UserId) -> bool {
-        let is_unclear = self.doomed.contains_key(id) || self.unanswered.contains_key(id);
-        is_unclear && self.lingering.contains(id)
+        self.doomed.contains_key(id) && self.lingering.contains(id)
     }
 
     /// Whether an id is listed that differs in case or in white space around it at most. SnapTrade may take the two for

@@ -18,6 +18,9 @@ pub(super) use intend::Intention;
 /// For how long a process keeps the turn while further registrations wait in its queue, before other replicas have theirs.
 const HOLD_MAX: Duration = Duration::from_secs(5);
 
+/// Users that vanished of whom the journal is told one by one, while a registration waits.
+const VANISHED_MAX: usize = 100;
+
 /// What a tenant's lock protects.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -89,15 +92,25 @@ impl<'a> Book<'a> {
             return (book, roster);
         }
         book.hold = turn.as_mut().map(|(hold, _)| hold);
-        book.learn(roster).await;
+        book.catch_up(roster).await;
         (book, roster)
     }
 
-    /// Tells the roster what is known now: whoever is chosen next may just have been active, or protected by hand.
+    /// Tells the roster what is known now: whoever is chosen next may just have been active, or protected by hand. Where the
+    /// turn is lost, as by a process that stood still, others act meanwhile, and what they have under way is not taken over.
     pub(super) async fn learn(&mut self, roster: &mut Roster) {
-        if self.hold.is_none() {
-            return;
+        let Some(turn) = &mut self.hold else { return };
+        if turn.is_held().await {
+            self.catch_up(roster).await;
+        } else {
+            let lost = "the turn is lost, and another replica may have it".to_owned();
+            self.unreadable(&RegistryError(lost), roster);
         }
+    }
+
+    async fn catch_up(&mut self, roster: &mut Roster) {
+        // First, since whom the application deleted here may be registered again by way of another replica.
+        self.guard.note_changes(roster);
         if let Err(error) = within(self.read(roster)).await {
             self.unreadable(&error, roster);
         }
@@ -317,11 +330,14 @@ impl<'a> Book<'a> {
         if !vanished.is_empty() {
             self.guard.forget(&vanished).await;
         }
-        for user in vanished {
+        for user in vanished.into_iter().take(VANISHED_MAX) {
             let mut entry = self.guard.entry(Event::Departure);
             entry.user = Some(user);
             entry.outcome = Some("vanished".to_owned());
-            self.guard.journal(entry).await;
+            if let Err(error) = within(registry.record(entry)).await {
+                self.guard.note_failure::<()>(Err(error));
+                break;
+            }
         }
     }
 }

@@ -224,10 +224,9 @@ impl Guard {
         book: &mut Book<'_>,
         roster: &mut Roster,
     ) -> Result<ByHand, Unable> {
+        let unreadable = || RegistryError("the registry cannot be relied on; the log says why".to_owned());
         if !book.is_open() {
-            return Err(
-                RegistryError("the registry cannot be relied on; the log says why".to_owned()).into(),
-            );
+            return Err(unreadable().into());
         }
         if roster.unresolved.is_some() && self.settle_one(book, roster).await.is_none() {
             return Err(Unable::Busy);
@@ -235,6 +234,13 @@ impl Guard {
         self.note_changes(roster);
         self.list_into(roster).await?;
         book.learn(roster).await;
+        if !book.is_open() {
+            return Err(unreadable().into());
+        }
+        // The application just deleted somebody, perhaps this one.
+        if roster.list().is_none() {
+            return Err(Unable::Busy);
+        }
         // By what is configured now.
         self.current().ok_or(Unable::Gone)?.may_go(user, roster)?;
         let tenant = self.tenant();

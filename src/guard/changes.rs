@@ -1,21 +1,11 @@
 //! What changes beside the admissions: the application deletes users itself.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use super::{Guard, lock};
 use crate::admission::roster::Roster;
 use crate::clock;
 use crate::types::UserId;
-
-/// A user that the application deleted, or may have.
-#[derive(Debug)]
-pub(super) struct Departed {
-    user: UserId,
-    at: Instant,
-    /// `SnapTrade` said so.
-    is_certain: bool,
-}
 
 /// Deletions by the application that wait to be noted. Past it the oldest are forgotten, since the next list tells of them.
 const DEPARTURES_MAX: usize = 1024;
@@ -24,19 +14,11 @@ impl Guard {
     /// The application deleted this user itself, and `SnapTrade` accepted it.
     pub fn departed(&self, user: UserId) {
         self.replays.forget(&user);
-        self.note_departure(user, true);
-    }
-
-    fn note_departure(&self, user: UserId, is_certain: bool) {
         let mut departures = lock(&self.state.departures);
         if departures.len() == DEPARTURES_MAX {
             departures.pop_front();
         }
-        departures.push_back(Departed {
-            user,
-            at: clock::now(),
-            is_certain,
-        });
+        departures.push_back((user, clock::now()));
     }
 
     /// The application is about to delete this user, or to have its secret replaced, so that what is kept for it may be worth
@@ -52,15 +34,7 @@ impl Guard {
     /// that was asked for before.
     pub fn doubt(&self) -> Doubt<'_> {
         self.state.in_doubt.store(true, Ordering::Release);
-        Doubt {
-            guard: self,
-            user: None,
-        }
-    }
-
-    /// As [`Self::doubt`], of the application's deletion of this user.
-    pub fn deleting(&self, user: Option<UserId>) -> Doubt<'_> {
-        Doubt { user, ..self.doubt() }
+        Doubt { guard: self }
     }
 
     /// Takes in what happened beside the admission. The list is then asked for anew before anybody is deleted.
@@ -70,17 +44,12 @@ impl Guard {
             roster.doubt(now);
         }
         let departures = std::mem::take(&mut *lock(&self.state.departures));
-        for Departed { user, at, is_certain } in &departures {
+        for (user, at) in &departures {
             // By now every list says so.
-            if now.saturating_duration_since(*at) >= self.tenant.terms.settle_timeout {
-                continue;
-            }
-            if *is_certain {
+            if now.saturating_duration_since(*at) < self.tenant.terms.settle_timeout {
                 roster.removed(user, *at);
-            } else {
-                roster.may_go(user, *at);
+                roster.doubt(now);
             }
-            roster.doubt(now);
         }
     }
 }
@@ -113,22 +82,10 @@ impl Drop for Outdating<'_> {
 #[derive(Debug)]
 pub struct Doubt<'a> {
     guard: &'a Guard,
-    /// Who may be gone, if that is not known when this is dropped.
-    user: Option<UserId>,
-}
-
-impl Doubt<'_> {
-    /// The call was answered: what became of the user is known.
-    pub fn is_answered(&mut self) {
-        self.user = None;
-    }
 }
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
-        if let Some(user) = self.user.take() {
-            self.guard.note_departure(user, false);
-        }
         self.guard.state.in_doubt.store(true, Ordering::Release);
     }
 }

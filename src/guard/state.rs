@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use super::book::Held;
-use super::changes::Departed;
 use super::look::LookError;
 use super::replay::Kept;
 use super::{Guard, Seen, lock};
 use crate::snaptrade::budget::Budget;
-use crate::types::Millis;
+use crate::types::{Millis, UserId};
 use crate::upstream::timestamps::Timestamps;
 
 /// Shared by the guards of one tenant that follow on each other. Who waits for the tenant's lock waits for it whatever is
@@ -28,7 +27,7 @@ pub(super) struct State {
     /// As far as this process knows; another replica may know better.
     pub(super) paused: AtomicBool,
     pub(super) queued: AtomicUsize,
-    pub(super) departures: Mutex<VecDeque<Departed>>,
+    pub(super) departures: Mutex<VecDeque<(UserId, Instant)>>,
     /// See [`Guard::doubt`].
     pub(super) in_doubt: AtomicBool,
     pub(super) seen: Mutex<Option<Seen>>,

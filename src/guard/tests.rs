@@ -160,3 +160,31 @@ async fn r5_a_deletion_that_is_told_late_takes_no_age_from_who_was_registered_an
     let known = registry.user("C", &user).await.unwrap().unwrap();
     assert_eq!(known.registered, Some((Millis(7), Source::Own)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn r4_whom_the_application_deleted_here_and_another_replica_registered_again_is_there() {
+    let config = config();
+    let means = means(&config);
+    let registry = Arc::clone(&means.registry);
+    let guard = Guard::new(Arc::clone(&config.tenants[0]), means);
+    let (user, long) = (UserId::new("a"), Duration::from_secs(1));
+    let mut held = Held::default();
+    let known = registry.registered("C", &user, Millis(1), Source::Own);
+    known.await.unwrap();
+    let _ = Book::open(&guard, None, &mut held, long).await;
+    guard.departed(user.clone());
+    tokio::time::advance(long).await;
+    let gone = registry.gone("C", std::slice::from_ref(&user), Millis(2));
+    gone.await.unwrap();
+    let again = registry.registered("C", &user, Millis::from(clock::wall()), Source::Own);
+    again.await.unwrap();
+    let (_book, roster) = Book::open(&guard, None, &mut held, long).await;
+    // As before each step of an admission.
+    guard.note_changes(roster);
+    let now = clock::now();
+    let list = vec![user.clone()];
+    roster
+        .take(list, now, now, Millis(0), Duration::from_secs(20))
+        .unwrap();
+    assert!(roster.lists(&user));
+}

@@ -261,17 +261,13 @@ impl Proxy {
         let user = user_of(&request);
         let mut request = streaming(request, self.shared.body_idle_timeout);
         // However this ends, also by the caller's leaving.
-        let mut doubt = guard.deleting(user.clone());
+        let _doubt = guard.doubt();
         let kept = user.as_ref().map(|user| guard.outdating(user));
         let passed = self.pass(view, &mut request, Route::DeleteUser, arrived).await;
-        let (is_gone, is_refused) = (passed.0.status().is_success(), is_plainly_refused(&passed.0));
-        if is_gone || is_refused {
-            doubt.is_answered();
-        }
-        if let Some(kept) = kept.filter(|_| is_refused) {
+        if let Some(kept) = kept.filter(|_| is_plainly_refused(&passed.0)) {
             kept.stands();
         }
-        if let Some(user) = user.filter(|_| is_gone) {
+        if let Some(user) = user.filter(|_| passed.0.status().is_success()) {
             self.shared.tally.departed(guard.client_id(), user.clone());
             guard.departed(user);
         }

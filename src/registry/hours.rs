@@ -21,7 +21,7 @@ pub(super) fn began(at: Millis) -> Millis {
     Millis(at.0 - at.0.rem_euclid(LENGTH_MS))
 }
 
-/// By the last of the calls: those since the ones before are of the same seconds.
+/// By the last of the calls. While the registry fails, those of several hours come as of the last.
 pub(super) fn of(activity: &Activity) -> Hour {
     Hour {
         began: began(activity.last),

@@ -146,7 +146,10 @@ impl Webhooks {
                 if registered.is_some_and(|(since, _)| at.since(since) <= SKEW_MAX) {
                     return Ok(Outcome::Late);
                 }
-                registry.gone(key, std::slice::from_ref(user), now).await?;
+                // By when it was: told late, it takes nothing from who was registered anew meanwhile.
+                registry
+                    .gone(key, std::slice::from_ref(user), at.min(now))
+                    .await?;
                 guard.departed(user.clone());
                 drop(guard.doubt());
             }

@@ -43,22 +43,6 @@ async fn r3_a_deletion_of_unclear_outcome_casts_doubt_on_the_list_that_is_on_its
 }
 
 #[tokio::test]
-async fn r4_nobody_goes_for_a_user_whose_deletion_was_not_answered_and_who_is_listed_still() {
-    let lagging = Options {
-        delete_lag: Duration::from_secs(5),
-        ..options()
-    };
-    let it = Harness::with_users(&FIVE, lagging, &[]).await;
-    it.sim
-        .inject(Fault::new(FaultCall::Delete, FaultKind::CloseAfter));
-    assert_eq!(it.delete("c").await.status, 502);
-    it.sim.set(|options| options.user_limit = 6);
-    assert_eq!(it.register("new").await.admission(), "forwarded");
-    assert_eq!(it.sim.count(CallKind::Delete), 1, "the application's own");
-    it.stop().await;
-}
-
-#[tokio::test]
 async fn r3_an_eviction_by_hand_does_not_rest_on_a_list_that_the_application_overtook() {
     let it = Harness::with_users(&FIVE, options(), &[("ops.token", TOKEN)]).await;
     let slow = FaultKind::DelayAfter(Duration::from_millis(300));

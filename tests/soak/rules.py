@@ -4,12 +4,14 @@ import json
 from collections import Counter, defaultdict
 
 from explain import DATABASE, DATABASE_BACK_SECONDS, GONE, STILL
-from world import CONSUMER_KEY, MANAGE_SECONDS, NOTIFY_SECRET, PROTECTED, TENANTS, TOKEN, UNSETTLED_SECONDS
+from world import CONSUMER_KEY, MANAGE_SECONDS, NOTIFY_SECRET, PROTECTED, SETTLE_SECONDS, TENANTS, TOKEN, UNSETTLED_SECONDS
 
 # Of admissions in these modes somebody makes room first.
 MANAGED = {tenant.client_id: tenant for tenant in TENANTS if tenant.mode == "enforce"}
-# A deletion of the application's own may pass a list that is under way (ARCHITECTURE.md, known edges).
+# A deletion of the application's own may pass a list that is under way; where its reply is lost, lists may name the user for as
+# long as they lag (ARCHITECTURE.md, known edges).
 CROSSING_MS = 2_000
+LAGGING_MS = SETTLE_SECONDS * 1000
 # Reasons for which a registration is forwarded although there may be no room (R14).
 FORWARDED = (
     "list-failed",
@@ -83,11 +85,11 @@ def one_for_each_slot(facts):
         elif kind in ("deleted", "removed"):
             present[client].discard(user)
             if entry is None or entry.label:
-                gone[client].append(at)
+                gone[client].append(at + (LAGGING_MS if entry and entry.fault else CROSSING_MS))
         elif entry.call == "delete" and not entry.label and client in MANAGED:
             looked += 1
             count = len(present[client] - sent[client])
-            crossed = sum(at - CROSSING_MS <= earlier for earlier in gone[client])
+            crossed = sum(at <= until for until in gone[client])
             # Whose deletion is under way may be chosen again by another replica (ARCHITECTURE.md, known edges).
             goes = user in present[client]
             if goes and count + crossed < MANAGED[client].max_users and (client, user) not in by_hand:

@@ -120,6 +120,17 @@ class Rules(unittest.TestCase):
         self.run_of.evict("user-2")
         self.is_wrong(rules.one_for_each_slot(self.run_of.facts()))
 
+    def test_a_list_may_lag_after_a_deletion_whose_reply_was_lost(self):
+        for fault, is_well in (("close_after", True), ("", False)):
+            run_of = Run()
+            run_of.fill()
+            run_of.live.remove("user-0")
+            run_of._call("delete", "user-0", "a call", fault)
+            run_of.now += 3_000
+            run_of.evict("user-1")
+            _, wrong = rules.one_for_each_slot(run_of.facts())
+            self.assertEqual(not wrong, is_well)
+
     def test_who_is_on_the_way_out_already_may_be_deleted_again(self):
         self.run_of.evict("user-0")
         self.run_of.live.append("user-0")
@@ -184,13 +195,10 @@ class Rules(unittest.TestCase):
 
 
 class Explanations(unittest.TestCase):
-    def explained(self, fault="", troubles=(), deletion=None, **seen):
+    def explained(self, fault="", troubles=(), **seen):
         run = Run()
         call = run.register("new", fault, **seen)
         run.book.troubles += [Trouble(kind, target, call.began, call.ended) for kind, target in troubles]
-        if deletion is not None:
-            before = {"began": call.began - 2, "ended": call.began - 1}
-            run.book.calls.append(Call("a deletion", "deletion", "a", TENANT, "gone", status=deletion, **before))
         return explanation(call, run.facts())
 
     def test_a_fault_explains_only_what_it_can_bring_about(self):
@@ -214,14 +222,6 @@ class Explanations(unittest.TestCase):
         self.assertEqual(self.explained(troubles=[("database frozen", "")], **down), "the database was away")
         self.assertIsNone(self.explained(**down))
         self.assertIsNone(self.explained(troubles=[("database frozen", "")], **limit))
-
-
-    def test_a_deletion_without_an_answer_explains_that_no_room_was_made(self):
-        late = {"status": 400, "code": "1012", "detail": "Connection Limit Reached"}
-        late["admission"] = "forwarded; reason=timed-out"
-        self.assertIsNone(self.explained(**late))
-        self.assertEqual(self.explained(deletion=502, **late), "a deletion by the application had no answer")
-        self.assertIsNone(self.explained(deletion=200, **late))
 
 
 class Rising(unittest.TestCase):

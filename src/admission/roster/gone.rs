@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::super::known::Known;
-use super::{Roster, Unresolved};
+use super::Roster;
 use crate::types::{Millis, UserId};
 
 /// Of a user that is gone, or on its way out.
@@ -37,39 +37,6 @@ impl Roster {
             }
             _ => self.people.remove(id),
         }
-    }
-
-    /// The application's deletion of this user had no answer at `at`: it may be gone.
-    pub fn may_go(&mut self, id: &UserId, at: Instant) {
-        self.unanswered.insert(id.clone(), at);
-        self.set_aside(id);
-    }
-
-    /// The deletion that was intended at `intended` did not show in time.
-    pub fn doom(&mut self, id: &UserId, intended: Instant) {
-        let departure = self.departure(id, intended);
-        self.doomed.insert(id.clone(), departure);
-        self.set_aside(id);
-    }
-
-    /// It counts no more, although it is listed.
-    fn set_aside(&mut self, id: &UserId) {
-        if let Some((_, entries)) = &mut self.listed {
-            self.lingering.extend(entries.extract_if(.., |entry| entry == id));
-        }
-    }
-
-    /// Another replica settled the unresolved deletion. Where it gave it up, it may still happen.
-    pub fn settled_elsewhere(&mut self) {
-        if let Some(Unresolved { victim, intended, .. }) = self.unresolved.take() {
-            self.doom(&victim, intended);
-            self.settled_elsewhere.insert(victim);
-        }
-    }
-
-    /// The doomed that a list no longer named.
-    pub fn take_gone(&mut self) -> Vec<UserId> {
-        std::mem::take(&mut self.gone)
     }
 
     /// When a user went last for whom nobody was registered here since, within the settle time: its slot may not be free yet,

@@ -122,34 +122,6 @@ fn r10_whose_deletion_did_not_show_counts_no_more_and_everybody_else_does() {
 }
 
 #[test]
-fn r4_whose_deletion_by_the_application_had_no_answer_does_not_count_for_the_settle_time() {
-    let (mut roster, now) = (Roster::default(), Instant::now());
-    let take = |roster: &mut Roster, users: &[&str], at: Instant| {
-        roster.take(ids(users), at, at, Millis(0), SETTLE).unwrap();
-    };
-    take(&mut roster, &["a", "b"], now);
-    roster.may_go(&id("b"), now);
-    assert_eq!((bare(&roster), roster.going()), (vec!["a"], vec![id("b")]));
-    let soon = now + SETTLE / 2;
-    take(&mut roster, &["a", "b"], soon);
-    assert_eq!((bare(&roster), roster.under_way()), (vec!["a"], 0));
-    assert!(roster.may_still_be(&id("b")) && roster.is_there(&id("b")));
-    // A list that missed it for once proves nothing.
-    take(&mut roster, &["a"], soon);
-    assert!(!roster.is_there(&id("b")));
-    take(&mut roster, &["a", "b"], soon);
-    assert_eq!(bare(&roster), ["a"]);
-    // What is known of it is kept, since it may be there.
-    assert!(roster.known(&id("b")).is_some());
-    take(&mut roster, &["a", "b"], now + SETTLE);
-    assert_eq!(bare(&roster), ["a", "b"]);
-    roster.may_go(&id("b"), now + SETTLE);
-    roster.registered(&id("b"), now + SETTLE, Millis(1));
-    take(&mut roster, &["a", "b"], now + SETTLE);
-    assert_eq!(bare(&roster), ["a", "b"]);
-}
-
-#[test]
 fn r10_deletions_under_way_are_the_one_that_is_awaited_and_those_that_did_not_show() {
     let (mut roster, now) = (Roster::default(), Instant::now());
     assert_eq!(roster.under_way(), 0);

@@ -1,6 +1,6 @@
 //! What happened, as the running sidecar's journal and its hours tell it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::admission::known::{Known, Source};
@@ -46,8 +46,18 @@ impl Past {
     pub(super) fn of(entries: &[Entry], hours: &[Hour], users: &Users) -> Self {
         let mut deeds = Vec::new();
         let mut happened = Happened::default();
-        for entry in entries.iter().rev() {
-            let at = millis(&entry.at);
+        let intents = entries.iter().filter(|entry| entry.event == "intent");
+        let intents: HashMap<i64, &Entry> = intents.map(|entry| (entry.id, entry)).collect();
+        // Whoever found a deletion done may have had a newcomer of its own, or none.
+        let is_by_hand = |outcome: &Entry| {
+            let intent = outcome.intent.and_then(|id| intents.get(&id));
+            intent.copied().unwrap_or(outcome).newcomer.is_none()
+        };
+        // An entry may have waited for the registry.
+        let mut in_order: Vec<(Millis, &Entry)> =
+            entries.iter().map(|entry| (millis(&entry.at), entry)).collect();
+        in_order.sort_by_key(|(at, entry)| (*at, entry.id));
+        for (at, entry) in in_order {
             let (user, newcomer) = (entry.user_id.as_ref(), entry.newcomer.as_ref());
             match (entry.event.as_str(), user, newcomer) {
                 ("registration" | "refusal", _, Some(user)) if was_wanted(entry) => {
@@ -58,11 +68,11 @@ impl Past {
                     deeds.push((at, UserId::new(user), Deed::Left));
                     happened.evicted.remove(user);
                 }
-                ("outcome", Some(user), None) if is_eviction(entry) => {
-                    // By hand: so it would have been under any policy.
+                ("outcome", Some(user), _) if is_eviction(entry) && is_by_hand(entry) => {
+                    // So it would have been under any policy.
                     deeds.push((at, UserId::new(user), Deed::Left));
                 }
-                ("outcome", Some(user), Some(_)) if is_eviction(entry) => {
+                ("outcome", Some(user), _) if is_eviction(entry) => {
                     deeds.push((at, UserId::new(user), Deed::Evicted));
                     happened.evictions += 1;
                     happened.evicted.insert(user.clone(), at);
@@ -90,6 +100,8 @@ impl Past {
 struct Happened {
     evictions: u64,
     refused: u64,
+    /// Those who have not got in since.
+    waiting: HashSet<String>,
     gone: Vec<Duration>,
     /// When, of those who have not come back.
     evicted: HashMap<String, Millis>,
@@ -99,7 +111,11 @@ impl Happened {
     fn wanted(&mut self, user: &str, at: Millis, entry: &Entry) {
         self.gone
             .extend(self.evicted.remove(user).map(|since| at.since(since)));
-        self.refused += u64::from(!is_accepted(entry));
+        if is_accepted(entry) {
+            self.waiting.remove(user);
+        } else {
+            self.refused += u64::from(self.waiting.insert(user.to_owned()));
+        }
     }
 
     fn outcome(mut self) -> Outcome {

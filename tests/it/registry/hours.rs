@@ -94,7 +94,7 @@ async fn hours_are_forgotten_with_the_journal(registry: &Registry) {
     registry.seen(T, &users(&["a"]), Millis(0)).await.unwrap();
     registry.active(&[activity(T, "a", 1, 1)]).await.unwrap();
     registry.active(&[activity(T, "a", HOUR + 1, 1)]).await.unwrap();
-    // An hour is kept until all of it is old, and its calls are no entries.
+    // By when it began; and it is no entry.
     assert_eq!(registry.prune(Millis(HOUR)).await.unwrap(), 0);
     assert_eq!(
         registry.hours(T, None, 9).await.unwrap(),
