@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// `GET /api/tenants/{t}/users`.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Users {
     pub(crate) tenant: String,
     /// `max_users`.
@@ -21,6 +22,7 @@ pub(crate) struct Users {
     pub(crate) mode: String,
     pub(crate) paused: bool,
     /// When they were counted.
+    #[cfg_attr(test, schema(format = DateTime))]
     pub(crate) counted_at: String,
     /// Of how many those below are the first.
     pub(crate) matching: usize,
@@ -29,6 +31,7 @@ pub(crate) struct Users {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct User {
     pub(crate) user_id: String,
     /// In the order of eviction, from 1; none for the protected.
@@ -36,10 +39,13 @@ pub(crate) struct User {
     pub(crate) evictable: bool,
     /// What decided its place, or protects it.
     pub(crate) why: String,
+    #[cfg_attr(test, schema(format = DateTime))]
     pub(crate) registered_at: Option<String>,
     /// How that is known.
     pub(crate) known_by: Option<String>,
+    #[cfg_attr(test, schema(format = DateTime))]
     pub(crate) first_seen: String,
+    #[cfg_attr(test, schema(format = DateTime))]
     pub(crate) last_active: Option<String>,
     pub(crate) calls: u64,
     pub(crate) connections: Option<Connections>,
@@ -47,6 +53,7 @@ pub(crate) struct User {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Connections {
     pub(crate) working: u32,
     pub(crate) broken: u32,
@@ -54,6 +61,7 @@ pub(crate) struct Connections {
 
 /// `GET /api/tenants/{t}/next`: who would go now.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Next {
     pub(crate) tenant: String,
     pub(crate) next: Option<User>,
@@ -61,6 +69,7 @@ pub(crate) struct Next {
 
 /// `GET /api/tenants/{t}/evictions`: the journal, newest first.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Evictions {
     pub(crate) tenant: String,
     pub(crate) entries: Vec<Entry>,
@@ -69,8 +78,10 @@ pub(crate) struct Evictions {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Entry {
     pub(crate) id: i64,
+    #[cfg_attr(test, schema(format = DateTime))]
     pub(crate) at: String,
     pub(crate) event: String,
     pub(crate) user_id: Option<String>,
@@ -93,11 +104,14 @@ pub(crate) struct Entry {
 
 /// `GET /api/tenants/{t}/activity`: an hour in which a user called.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Hour {
     /// When it began.
+    #[cfg_attr(test, schema(format = DateTime))]
     pub(crate) hour: String,
     pub(crate) user_id: String,
     /// When the last call was answered.
+    #[cfg_attr(test, schema(format = DateTime))]
     pub(crate) last: String,
     pub(crate) calls: u64,
 }
@@ -112,6 +126,7 @@ pub(crate) struct Policies {
 
 /// The policy in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Policy {
     pub(crate) order: Vec<String>,
     pub(crate) unknown_age: String,
@@ -124,9 +139,12 @@ pub(crate) struct Policy {
 
 /// `GET /api/tenants/{t}/analytics`: what the journal says of a while.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Analytics {
     pub(crate) tenant: String,
+    #[cfg_attr(test, schema(format = DateTime))]
     pub(crate) from: String,
+    #[cfg_attr(test, schema(format = DateTime))]
     pub(crate) to: String,
     pub(crate) bucket_seconds: u64,
     /// Whether the journal could be read as far back as matters.
@@ -148,8 +166,10 @@ pub(crate) struct Analytics {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Bucket {
     /// When it begins.
+    #[cfg_attr(test, schema(format = DateTime))]
     pub(crate) at: String,
     pub(crate) registrations: u64,
     pub(crate) evictions: u64,
@@ -161,6 +181,7 @@ pub(crate) struct Bucket {
 
 /// Of several durations: half of them, and 95 % of them, are no longer.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Spread {
     pub(crate) count: usize,
     pub(crate) median_seconds: f64,
@@ -168,6 +189,7 @@ pub(crate) struct Spread {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Regret {
     pub(crate) evicted: u64,
     /// Evicted users who were registered again, until now.
@@ -178,6 +200,7 @@ pub(crate) struct Regret {
 
 /// `POST /api/tenants/{t}/users/{id}/evict`.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Evicted {
     pub(crate) success: bool,
     pub(crate) user_id: String,
@@ -187,22 +210,26 @@ pub(crate) struct Evicted {
 
 /// `POST /api/tenants/{t}/users/{id}/protect` and `/unprotect`.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Protected {
     pub(crate) success: bool,
     pub(crate) user_id: String,
     pub(crate) protected: bool,
     /// What is to be known beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     pub(crate) note: Option<String>,
 }
 
 /// `POST /api/tenants/{t}/pause` and `/resume`.
 #[derive(Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Paused {
     pub(crate) success: bool,
     pub(crate) tenant: String,
     pub(crate) paused: bool,
     /// What is to be known beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     pub(crate) note: Option<String>,
 }

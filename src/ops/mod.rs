@@ -1,6 +1,8 @@
 //! The ops plane: health, metrics, status, and registering by hand. It answers on a listener of its own, and nothing
 //! of it is needed for the data plane to work.
 //!
+//! - `calls`: every call there is.
+//! - `openapi`: what they are, for tools; only for the test that makes `openapi.json`.
 //! - `access`: who may ask, from where, and by which name.
 //! - `attempts`: what wrong tokens cost.
 //! - `problem`: the ops plane's own errors.
@@ -19,9 +21,12 @@
 mod access;
 pub(crate) mod answers;
 mod attempts;
+mod calls;
 mod feed;
 mod hand;
 mod hours;
+#[cfg(test)]
+mod openapi;
 mod overview;
 mod page;
 mod past;
@@ -37,7 +42,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware;
-use axum::routing::{get, post};
 use http::{StatusCode, Uri};
 use tokio::sync::Semaphore;
 
@@ -45,6 +49,7 @@ use crate::guard::{Guard, Live};
 use crate::snaptrade::query;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+use calls::CALLS;
 use problem::Problem;
 pub use serve::serve;
 
@@ -72,60 +77,14 @@ impl Ops {
 /// Tenants that an error names.
 const NAMES_TOLD_MAX: usize = 20;
 
-/// Every call there is, for whoever asked for another.
-const CALLS: [(&str, &str); 20] = [
-    ("GET", "/"),
-    ("GET", "/healthz"),
-    ("GET", "/readyz"),
-    ("GET", "/metrics"),
-    ("GET", "/api/snaptrade/status"),
-    ("POST", "/api/snaptrade/register"),
-    ("POST", "/api/snaptrade/register-user"),
-    ("GET", "/dashboard"),
-    ("GET", "/api/events"),
-    ("GET", "/api/tenants/{tenant}/overview"),
-    ("GET", "/api/tenants/{tenant}/analytics"),
-    ("GET", "/api/tenants/{tenant}/journal"),
-    ("GET", "/api/tenants/{tenant}/users"),
-    ("GET", "/api/tenants/{tenant}/next"),
-    ("GET", "/api/tenants/{tenant}/evictions"),
-    ("POST", "/api/tenants/{tenant}/users/{id}/evict"),
-    ("POST", "/api/tenants/{tenant}/users/{id}/protect"),
-    ("POST", "/api/tenants/{tenant}/users/{id}/unprotect"),
-    ("POST", "/api/tenants/{tenant}/pause"),
-    ("POST", "/api/tenants/{tenant}/resume"),
-];
-
 /// The ops plane as a service. Connections must carry their [`serve`]d addresses, or nobody counts as local.
 pub fn router(ops: Ops) -> Router {
     let ops = Arc::new(ops);
     let gate = access::Gate::new(Arc::clone(&ops));
-    Router::new()
-        .merge(page::routes())
-        .route("/", get(probes::summary))
-        .route("/healthz", get(probes::live))
-        .route("/readyz", get(probes::ready))
-        .route("/metrics", get(probes::metrics))
-        .route("/api/snaptrade/status", get(status::status))
-        .route("/api/snaptrade/register", post(register::register))
-        .route("/api/snaptrade/register-user", post(register::register))
-        .route("/api/events", get(feed::events))
-        .route("/api/tenants/{tenant}/overview", get(overview::overview))
-        .route("/api/tenants/{tenant}/analytics", get(past::analytics))
-        .route("/api/tenants/{tenant}/journal", get(past::journal))
-        .route("/api/tenants/{tenant}/activity", get(hours::activity))
-        .route("/api/tenants/{tenant}/users", get(people::users))
-        .route("/api/tenants/{tenant}/next", get(people::next))
-        .route("/api/tenants/{tenant}/evictions", get(people::evictions))
-        .route("/api/tenants/{tenant}/users/{id}/evict", post(hand::evict))
-        .route("/api/tenants/{tenant}/users/{id}/protect", post(hand::protect))
-        .route(
-            "/api/tenants/{tenant}/users/{id}/unprotect",
-            post(hand::unprotect),
-        )
-        .route("/api/tenants/{tenant}/pause", post(hand::pause))
-        .route("/api/tenants/{tenant}/resume", post(hand::resume))
-        .fallback(unknown_path)
+    let all = CALLS.iter().fold(Router::new(), |router, (_, path, answered)| {
+        router.route(path, answered())
+    });
+    all.fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(access::cors(ops.live.clone()))
         // Outermost, so that nothing, preflights and unknown paths included, is answered without it.
@@ -134,7 +93,12 @@ pub fn router(ops: Ops) -> Router {
 }
 
 async fn unknown_path(uri: Uri) -> Problem {
-    let calls: Vec<String> = CALLS.map(|(method, path)| format!("{method} {path}")).into();
+    nothing_at(&uri)
+}
+
+fn nothing_at(uri: &Uri) -> Problem {
+    let calls = CALLS.iter().map(|(method, path, _)| format!("{method} {path}"));
+    let calls: Vec<String> = calls.collect();
     let detail = format!(
         "There is nothing at {}. This is the sidecar's ops plane; calls meant for SnapTrade go to the proxy's \
          address. What there is: {}.",
@@ -147,8 +111,8 @@ async fn unknown_path(uri: Uri) -> Problem {
 /// The framework adds `Allow`.
 async fn wrong_method(request: Request) -> Problem {
     let (method, path) = (request.method(), request.uri().path());
-    let known = CALLS.iter().find(|(_, known)| is_of(known, path));
-    let instead = known.map_or("another method", |(method, _)| method);
+    let known = CALLS.iter().find(|(_, known, _)| is_of(known, path));
+    let instead = known.map_or("another method", |(method, ..)| method);
     let detail = format!("{method} {path} is not possible; use {instead}.");
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "sidecar_wrong_method", detail)
 }
@@ -164,10 +128,8 @@ impl Ops {
     /// The tenant of this name, as a path gives it.
     fn tenant_called(&self, name: &str) -> Result<Arc<Guard>, Problem> {
         let in_force = self.live.load();
-        in_force.named(name).cloned().ok_or_else(|| {
-            let detail = format!("There is no such tenant. {}", list(&names(in_force.guards())));
-            Problem::new(StatusCode::NOT_FOUND, "sidecar_tenant_unknown", detail)
-        })
+        let found = in_force.named(name).cloned();
+        found.ok_or_else(|| no_such_tenant(&names(in_force.guards())))
     }
 
     /// The tenant that `?tenant=` names, or the only one.
@@ -205,17 +167,20 @@ fn names(guards: &[Arc<Guard>]) -> Vec<&str> {
 
 /// The place of the tenant that a query names, if it names one.
 fn named(names: &[&str], query: Option<&str>) -> Result<Option<usize>, Problem> {
-    let bad = |detail| Problem::new(StatusCode::BAD_REQUEST, "sidecar_tenant_unknown", detail);
-    let Some(raw) = query::unique(query.unwrap_or_default(), "tenant")
-        .map_err(|_| bad("The query names tenant more than once; name one.".to_owned()))?
-    else {
+    let asked = query::unique(query.unwrap_or_default(), "tenant").map_err(|_| {
+        let detail = "The query names tenant more than once; name one.";
+        Problem::new(StatusCode::BAD_REQUEST, "sidecar_bad_query", detail)
+    })?;
+    let Some(name) = asked.map(query::decode) else {
         return Ok(None);
     };
-    let name = query::decode(raw);
     let place = names.iter().position(|known| name.as_deref() == Some(known));
-    place
-        .map(Some)
-        .ok_or_else(|| bad(format!("There is no such tenant. {}", list(names))))
+    place.map(Some).ok_or_else(|| no_such_tenant(names))
+}
+
+fn no_such_tenant(names: &[&str]) -> Problem {
+    let detail = format!("There is no such tenant. {}", list(names));
+    Problem::new(StatusCode::NOT_FOUND, "sidecar_tenant_unknown", detail)
 }
 
 fn list(names: &[&str]) -> String {

@@ -20,6 +20,7 @@ use crate::guard::Guard;
 const ENTRIES: usize = 200;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Overview {
     tenant: String,
     /// `ok`, `starting` or `draining`.
@@ -53,21 +54,25 @@ pub(super) struct Overview {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Fuse {
     evictions: usize,
     window_seconds: u64,
     /// Deletions that it counts now; unknown while the registry is down.
     used: Option<usize>,
+    #[cfg_attr(test, schema(format = DateTime))]
     blown_until: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Budget {
     /// Calls that SnapTrade still takes of this key, as it said last.
     remaining: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Registry {
     home: String,
     up: bool,

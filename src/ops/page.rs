@@ -1,14 +1,18 @@
 //! The dashboard's page and what it is made of, all in the program: it needs no other host.
 
-use axum::Router;
 use axum::response::{IntoResponse, Redirect};
-use axum::routing::get;
+use http::Uri;
 use http::header::{self, HeaderName, HeaderValue};
+
+use super::people::{InPath, in_path};
+use super::problem::Problem;
 
 /// Nothing from elsewhere, nothing within the page's text, and no frame around it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+const PAGE: &str = "text/html; charset=utf-8";
+const IMAGE: &str = "image/svg+xml";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
@@ -20,8 +24,8 @@ macro_rules! file {
 
 /// `dashboard/uplot.*` is uPlot 1.6.32 as it is published (MIT; `dashboard/uplot-LICENSE.txt`).
 const FILES: [(&str, &str, &str); 12] = [
-    file!("text/html; charset=utf-8", "index.html"),
-    file!("image/svg+xml", "icon.svg"),
+    file!(PAGE, "index.html"),
+    file!(IMAGE, "icon.svg"),
     file!(STYLE, "dashboard.css"),
     file!(STYLE, "uplot.css"),
     file!(SCRIPT, "uplot.js"),
@@ -34,22 +38,22 @@ const FILES: [(&str, &str, &str); 12] = [
     file!(SCRIPT, "roster.js"),
 ];
 
-pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let page = FILES[0];
-    let mut routes = Router::new()
-        .route("/dashboard", get(move || async move { serve(page) }))
-        // The page's own links are relative to the path without it.
-        .route(
-            "/dashboard/",
-            get(|| async { Redirect::permanent("../dashboard") }),
-        );
-    for file in FILES.into_iter().skip(1) {
-        routes = routes.route(
-            &format!("/dashboard/{}", file.0),
-            get(move || async move { serve(file) }),
-        );
-    }
-    routes
+/// What those are.
+#[cfg(test)]
+pub(super) const KINDS: [&str; 4] = [PAGE, IMAGE, STYLE, SCRIPT];
+
+pub(super) async fn page() -> impl IntoResponse {
+    serve(FILES[0])
+}
+
+pub(super) async fn moved() -> Redirect {
+    Redirect::permanent("../dashboard")
+}
+
+pub(super) async fn file(path: InPath<String>, uri: Uri) -> Result<impl IntoResponse, Problem> {
+    let name = in_path(path)?;
+    let of_page = FILES.into_iter().skip(1).find(|file| file.0 == name);
+    of_page.map(serve).ok_or_else(|| super::nothing_at(&uri))
 }
 
 fn serve((_, kind, content): (&str, &'static str, &'static str)) -> impl IntoResponse {

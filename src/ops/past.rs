@@ -31,12 +31,16 @@ const READ_MAX: usize = 500_000;
 /// What is not taken by then is not wanted.
 pub(super) const SEND_MAX: Duration = Duration::from_secs(30);
 
-const WINDOWS: [(&str, Duration); 4] = [
+pub(super) const WINDOWS: [(&str, Duration); 4] = [
     ("1h", Duration::from_hours(1)),
     ("24h", Duration::from_hours(24)),
     ("7d", Duration::from_hours(7 * 24)),
     ("30d", Duration::from_hours(30 * 24)),
 ];
+/// Unless another is asked for.
+pub(super) const WINDOW: &str = "24h";
+
+pub(super) const CSV: &str = "text/csv; charset=utf-8";
 
 fn bad(detail: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "sidecar_bad_query", detail)
@@ -53,7 +57,7 @@ pub(super) async fn analytics(
     let asked = query::unique(uri.query().unwrap_or_default(), "window").map_err(|_| wrong())?;
     let (_, length) = WINDOWS
         .into_iter()
-        .find(|(name, _)| *name == asked.unwrap_or("24h"))
+        .find(|(name, _)| *name == asked.unwrap_or(WINDOW))
         .ok_or_else(wrong)?;
     let window = Window::last(length, Millis::from(std::time::SystemTime::now()));
     let (analytics, is_whole) = analyse(guard, window)
@@ -142,7 +146,7 @@ pub(super) async fn journal(
     let (sender, body) = Channel::<Bytes, RegistryError>::new(1);
     tokio::spawn(export(guard, first, format, sender));
     let (kind, name) = match format {
-        Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"journal.csv\""),
+        Format::Csv => (CSV, "attachment; filename=\"journal.csv\""),
         Format::Json => ("application/json", "attachment; filename=\"journal.json\""),
     };
     Ok(file(kind, name, body))

@@ -22,8 +22,8 @@ use crate::snaptrade::query;
 use crate::types::{Millis, UserId};
 
 /// Entries of one answer.
-const ENTRIES_MAX: usize = 1000;
-const ENTRIES: usize = 100;
+pub(super) const ENTRIES_MAX: usize = 1000;
+pub(super) const ENTRIES: usize = 100;
 /// Entries read at once, and how often, to find those that are wanted.
 const READ_AT_ONCE: usize = 500;
 const READS_MAX: usize = 20;
@@ -163,7 +163,7 @@ pub(super) fn time(at: Millis) -> String {
 /// Which users are wanted.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
-    limit: usize,
+    limit: u32,
     /// In lower case.
     search: Option<String>,
 }
@@ -172,9 +172,9 @@ impl Wanted {
     fn of(query: &str) -> Result<Self, Problem> {
         let bad = |detail| Problem::new(StatusCode::BAD_REQUEST, "sidecar_bad_query", detail);
         let limit = query::unique(query, "limit")
-            .map(|limit| limit.map_or(Some(usize::MAX), |limit| limit.parse().ok()));
+            .map(|limit| limit.map_or(Some(u32::MAX), |limit| limit.parse().ok()));
         let Ok(Some(limit)) = limit else {
-            return Err(bad("The limit is none; give a number, once."));
+            return Err(bad("The limit is none; give a number, at most 4294967295, once."));
         };
         let search = query::unique(query, "search").map(|search| search.map(query::decode));
         let Ok(None | Some(Some(_))) = &search else {
@@ -197,7 +197,7 @@ impl Wanted {
         };
         let mut wanted: Vec<User> = placed(ranking).filter(is_wanted).collect();
         let matching = wanted.len();
-        wanted.truncate(self.limit);
+        wanted.truncate(usize::try_from(self.limit).unwrap_or(usize::MAX));
         (matching, wanted)
     }
 }
@@ -317,6 +317,7 @@ mod tests {
             "limit=",
             "limit=x",
             "before=x",
+            "before=9223372036854775808",
             "before=",
             "all=1",
             "all",

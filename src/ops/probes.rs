@@ -45,7 +45,8 @@ pub(super) async fn metrics(State(ops): State<Arc<Ops>>, headers: HeaderMap) -> 
 }
 
 #[derive(Serialize)]
-struct Summary<'o> {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(super) struct Summary<'o> {
     /// `ok`, `starting` or `draining`.
     status: &'static str,
     version: &'static str,
@@ -59,6 +60,7 @@ struct Summary<'o> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Tenant<'o> {
     name: &'o str,
     mode: &'static str,
@@ -73,6 +75,7 @@ struct Tenant<'o> {
     evictions: u64,
     unrecognised_accepted: u64,
     /// When an eviction is allowed again, if the fuse has blown.
+    #[cfg_attr(test, schema(format = DateTime))]
     fuse_blown_until: Option<String>,
     #[serde(skip)]
     trouble: Option<String>,

@@ -17,12 +17,26 @@ pub(super) struct Problem {
     header: Option<(HeaderName, HeaderValue)>,
 }
 
+/// What every refusal says.
 #[derive(Serialize)]
-struct Body<'p> {
-    success: bool,
-    detail: &'p str,
-    status_code: u16,
-    code: &'static str,
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = Problem))]
+pub(super) struct Body<'p> {
+    /// False.
+    pub(super) success: bool,
+    /// What happened, to what, and what to do: for people.
+    pub(super) detail: &'p str,
+    pub(super) status_code: u16,
+    /// `sidecar_…`, or SnapTrade's own: for programs.
+    pub(super) code: &'p str,
+    /// Of a registration: why the sidecar made no, or no more, room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    pub(super) reason: Option<&'static str>,
+    /// Of a registration: those who are gone all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
+    pub(super) evicted: Option<Vec<&'p str>>,
 }
 
 impl Problem {
@@ -53,6 +67,8 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             status_code: self.status.as_u16(),
             code: self.code,
+            reason: None,
+            evicted: None,
         };
         let uncached = [(header::CACHE_CONTROL, "no-store")];
         let mut response = (self.status, uncached, Json(body)).into_response();

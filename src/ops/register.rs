@@ -19,6 +19,8 @@ use super::Ops;
 use super::access::Standing;
 use super::problem::Problem;
 use crate::types::UserId;
+#[cfg(test)]
+pub(super) use reply::Registered;
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,9 +30,13 @@ const INSTEAD: &str = "send {\"user_id\": \"…\"}, or no body for a random id."
 
 /// Unknown keys are errors: `userId` instead of `user_id` would register somebody else.
 #[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+#[cfg_attr(test, schema(as = Registration))]
+pub(super) struct Wanted {
+    /// A random one, if there is none.
     #[serde(default)]
+    #[cfg_attr(test, schema(min_length = 1))]
     user_id: Option<String>,
 }
 

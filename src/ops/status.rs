@@ -22,7 +22,9 @@ pub(super) const LIST_AGE_MAX: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Serialize)]
-struct Report<'s> {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[cfg_attr(test, schema(as = Status))]
+pub(super) struct Report<'s> {
     success: bool,
     status: Fullness<'s>,
     message: String,
@@ -31,12 +33,14 @@ struct Report<'s> {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Fullness<'s> {
     current_count: usize,
     max_connections: usize,
     at_limit: bool,
     available_slots: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(nullable = false))]
     users: Option<Vec<&'s str>>,
 }
 

@@ -18,7 +18,7 @@ use crate::guard::InForce;
 use crate::telemetry::metrics::Format;
 use crate::types::Token;
 
-fn ops(token: Option<&str>) -> Ops {
+pub(super) fn ops(token: Option<&str>) -> Ops {
     let health = Health::new();
     health.set_ready();
     let flags = [
@@ -41,7 +41,7 @@ fn ops(token: Option<&str>) -> Ops {
     )
 }
 
-async fn call(ops: Ops, method: &str, target: &str, headers: &[(&str, &str)]) -> Response {
+pub(super) async fn call(ops: Ops, method: &str, target: &str, headers: &[(&str, &str)]) -> Response {
     let mut request = Request::builder().method(method).uri(target);
     if !headers.iter().any(|(name, _)| *name == "host") {
         request = request.header("host", "localhost");
@@ -58,7 +58,7 @@ async fn text(response: Response) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-async fn json(response: Response) -> Value {
+pub(super) async fn json(response: Response) -> Value {
     serde_json::from_str(&text(response).await).unwrap()
 }
 
@@ -161,7 +161,7 @@ async fn an_unknown_path_lists_the_known_ones() {
     let body = json(response).await;
     assert_eq!(body["code"], "sidecar_unknown_path");
     assert_eq!(body["status_code"], 404);
-    for (method, path) in CALLS {
+    for (method, path, _) in &CALLS {
         assert!(
             body["detail"]
                 .as_str()
@@ -173,10 +173,11 @@ async fn an_unknown_path_lists_the_known_ones() {
 
 #[tokio::test]
 async fn every_listed_call_exists_and_another_method_is_told_so() {
-    for (method, path) in CALLS {
-        let status = call(ops(None), method, path, &[]).await.status();
+    for (method, path, _) in &CALLS {
+        let path = path.replace("{file}", "main.js");
+        let status = call(ops(None), method, &path, &[]).await.status();
         assert!(status != 404 && status != 405, "{method} {path}: {status}");
-        let response = call(ops(None), "DELETE", path, &[]).await;
+        let response = call(ops(None), "DELETE", &path, &[]).await;
         assert_eq!(response.status(), 405);
         assert!(
             response.headers()["allow"].to_str().unwrap().contains(method),
@@ -272,7 +273,7 @@ fn a_tenant_is_named_in_the_query() {
     assert_eq!(named(&names, None).unwrap(), None);
     for query in ["tenant=d", "tenant=", "tenant=%FF"] {
         let problem = named(&names, Some(query)).unwrap_err();
-        assert_eq!(problem.status, 400);
+        assert_eq!(problem.status, 404);
         assert!(
             problem.detail.ends_with("The tenants are: a b, c."),
             "{}",

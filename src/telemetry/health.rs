@@ -17,6 +17,7 @@ pub struct Health {
 
 /// The answer to a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Verdict {
     pub ok: bool,
     /// Why not; empty if `ok`.

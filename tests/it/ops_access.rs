@@ -170,7 +170,7 @@ async fn what_there_is_not_says_what_there_is() {
     let tenant = ask(&it, "GET", "/api/snaptrade/status?tenant=nobody", &[], None).await;
     assert_eq!(
         (tenant.status.as_u16(), &tenant.json()["detail"]),
-        (400, &"There is no such tenant. The tenants are: default.".into())
+        (404, &"There is no such tenant. The tenants are: default.".into())
     );
     it.stop().await;
 }

@@ -157,7 +157,7 @@ async fn tenants_come_and_go_under_traffic() {
     );
     let strange = send(&it.http, &it.proxy, &registration("c")).await;
     assert_eq!(strange.header("snaptrade-sidecar-admission"), None);
-    assert_eq!(it.get("/api/snaptrade/status?tenant=t2").await.status, 400);
+    assert_eq!(it.get("/api/snaptrade/status?tenant=t2").await.status, 404);
     assert!(traffic.end().await > 0);
     let metrics = it.metrics().await;
     assert!(!metrics.contains("t2"), "{metrics}");

@@ -7,6 +7,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 use serde::Serialize;
 
+use super::super::problem::Body;
 use super::RETRY_AFTER;
 use crate::admission::Reason;
 use crate::guard::{Admitted, Refusal};
@@ -22,23 +23,12 @@ const LOOK_FIRST: &str =
 const NOT_UNDERSTOOD: &str = "sidecar_reply_not_understood";
 
 #[derive(Serialize)]
-struct Registered<'a> {
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(crate) struct Registered<'a> {
     success: bool,
     user_id: &'a str,
     user_secret: &'a str,
-    evicted: Vec<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Refused<'a> {
-    success: bool,
-    detail: &'a str,
-    status_code: u16,
-    code: &'a str,
-    /// Why the sidecar made no, or no more, room.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    /// Those who are gone all the same.
+    /// Those who went for it.
     evicted: Vec<&'a str>,
 }
 
@@ -73,13 +63,13 @@ pub(super) fn reply(id: &UserId, admitted: &Admitted) -> Response {
             }
         }
     };
-    let refused = Refused {
+    let refused = Body {
         success: false,
         detail: &no.detail,
         status_code: no.status.as_u16(),
         code: &no.code,
         reason: admitted.reason.map(Reason::token),
-        evicted,
+        evicted: Some(evicted),
     };
     (no.status, uncached, no.headers, Json(refused)).into_response()
 }
