@@ -13,6 +13,7 @@ use snaptrade_sidecar::simulator::{Call, CallKind, Fault, FaultCall};
 
 use crate::application::Application;
 use crate::harness::{Harness, Registration, Reply, Sidecar, client, options, patiently};
+use crate::program::{TWO_VARIABLES, run};
 pub(crate) use collector::received;
 use collector::{Received, Span};
 
@@ -88,13 +89,26 @@ async fn a_call_goes_on_as_a_part_of_its_callers_trace() {
         ("signature", "c2lnbmF0dXJlLW5lZWRsZQ=="),
     ];
     it.get(ACCOUNTS, &headers).await;
-    let call = it.it.sim.calls().remove(0);
+    let unsampled = format!("00-{TRACE}-{PARENT}-00");
+    it.get(ACCOUNTS, &[("traceparent", &*unsampled), headers[1], headers[2]])
+        .await;
+    let [call, untouched] = &it.it.sim.calls()[..] else {
+        panic!()
+    };
     let received = it.end().await;
 
     let span = one(&received.spans);
     assert_eq!((&*span.trace, &*span.parent), (TRACE, PARENT));
-    assert_eq!(lines(&call, "traceparent"), [span.line()]);
-    assert_eq!(lines(&call, "tracestate"), [STATE]);
+    let others = |call: &Call| -> Vec<_> {
+        let headers = call.headers.iter();
+        headers
+            .filter(|(name, _)| name != "traceparent")
+            .cloned()
+            .collect()
+    };
+    assert_eq!(others(call), others(untouched));
+    assert_eq!(lines(call, "traceparent"), [span.line()]);
+    assert_eq!(lines(call, "tracestate"), [STATE]);
     assert_eq!((&*span.name, span.kind), ("GET", SpanKind::Server));
     assert!(span.from > 0 && span.to >= span.from);
     let status = call.status.unwrap().to_string();
@@ -261,6 +275,25 @@ async fn a_call_without_an_answer_says_why_in_its_span() {
     assert_eq!(span.get("http.response.status_code"), "502");
     assert_eq!(span.get("snaptrade_sidecar.tenant"), "unknown");
     assert_eq!(received.exports[0].target, "/own/path");
+}
+
+#[tokio::test]
+async fn check_says_where_spans_go_and_what_keeps_them_from_it() {
+    let check = async |endpoint: &str| {
+        let env = [&TWO_VARIABLES[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]].concat();
+        run(&["check"], &env).await
+    };
+    let good = check("http://collector:4318/?key=hidden-needle").await;
+    assert_eq!(good.code, Some(0), "{}", good.err);
+    let line = "spans are exported to http://collector:4318/v1/traces (OTEL_EXPORTER_OTLP_ENDPOINT)\n";
+    assert!(good.err.contains(line), "{}", good.err);
+    let bad = check("collector:4317").await;
+    assert_eq!(bad.code, Some(1));
+    assert_eq!(
+        bad.err,
+        "error: the configuration has a fault:\n- environment variable OTEL_EXPORTER_OTLP_ENDPOINT: is neither http nor https; \
+         write the URL of a collector's OTLP port for HTTP, such as \"http://localhost:4318\", or unset it\n"
+    );
 }
 
 #[tokio::test]

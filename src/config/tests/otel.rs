@@ -40,6 +40,22 @@ fn the_path_of_traces_is_added_to_what_is_for_all_signals() {
 }
 
 #[test]
+fn another_endpoint_waits_for_a_restart() {
+    let config = |url: &str| scene(&[(ALL, url)]).load().config;
+    let (old, new) = (config("http://c"), config("http://d"));
+    let change = reload::change(&old, new, &reload::Bindings::default());
+    assert!(change.is_nothing());
+    assert_eq!(change.config.tracing, old.tracing);
+    let waiting: Vec<String> = change.waiting.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        waiting,
+        [
+            "OTEL_EXPORTER_OTLP_ENDPOINT, or another of OpenTelemetry's variables, changed; that needs a restart"
+        ]
+    );
+}
+
+#[test]
 fn without_an_endpoint_or_where_it_is_switched_off_there_are_no_spans() {
     let (endpoint, grpc) = (
         (ALL, "http://c"),

@@ -1,5 +1,6 @@
 //! Spans that are over, on their way to the collector: bounded while they wait, and lost rather than in anybody's way.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,10 +35,9 @@ const LOST: &str = "spans are lost, calls are answered all the same: check the e
                     OTLP over HTTP. Said once until it works again; the metric spans_lost_total counts on";
 
 /// Where spans wait that are over.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Queue(Arc<Waiting>);
 
-#[derive(Debug)]
 struct Waiting {
     spans: Mutex<Vec<SpanData>>,
     spans_max: usize,
@@ -47,6 +47,13 @@ struct Waiting {
     /// For which there was no room, since it was last said.
     dropped: AtomicU64,
     lost_total: Counter,
+}
+
+/// The SDK wants it of every processor; what waits is not shown.
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
 }
 
 impl Queue {
