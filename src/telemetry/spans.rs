@@ -5,21 +5,23 @@
 
 pub mod export;
 mod parent;
+mod span;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use opentelemetry::trace::{
-    Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
-    TracerProvider as _,
+use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt as _, TraceId};
+use opentelemetry::{Array, Context, InstrumentationScope, StringValue, Value};
+use opentelemetry_sdk::trace::{
+    IdGenerator as _, RandomIdGenerator, Sampler, SamplingDecision, ShouldSample as _,
 };
-use opentelemetry::{Array, Context, InstrumentationScope, KeyValue, StringValue, Value};
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, Span};
 
 use crate::config::{self, Proxy, Tracing};
 use crate::snaptrade::route::Route;
 use export::Queue;
 use parent::TRACEPARENT;
+use span::Span;
 
 /// Longer paths are cut, so that a batch has a bound.
 const PATH_BYTES_MAX: usize = 256;
@@ -47,26 +49,44 @@ const REQUEST_ID: &str = "http.response.header.x-request-id";
 #[derive(Clone, Debug)]
 pub struct Spans(Arc<Maker>);
 
+/// Of the SDK it has the sampler and the ids. Its provider would read the process's environment, past the configuration.
 #[derive(Debug)]
 struct Maker {
-    tracer: SdkTracer,
+    queue: Queue,
+    sampler: Sampler,
+    ids: RandomIdGenerator,
+    scope: InstrumentationScope,
     /// What callers speak.
     scheme: &'static str,
     upstream: (String, u16),
 }
 
+impl Maker {
+    fn begin(&self, name: Cow<'static, str>, kind: SpanKind, of: (TraceId, Option<&SpanContext>)) -> Span {
+        let id = self.ids.new_span_id();
+        Span::begin(name, kind, of, id, self.scope.clone(), self.queue.clone())
+    }
+
+    fn is_sampled(&self, trace: TraceId, parent: Option<&SpanContext>, name: &str) -> bool {
+        let context = parent.map(|parent| Context::new().with_remote_span_context(parent.clone()));
+        let kind = SpanKind::Server;
+        let sampled = self
+            .sampler
+            .should_sample(context.as_ref(), trace, name, &kind, &[], &[]);
+        matches!(sampled.decision, SamplingDecision::RecordAndSample)
+    }
+}
+
 impl Spans {
     /// Those that are over go to `queue`.
     pub fn new(tracing: &Tracing, proxy: &Proxy, queue: Queue) -> Self {
-        let provider = SdkTracerProvider::builder()
-            .with_sampler(sampler(tracing.sampler))
-            .with_resource(export::resource(tracing))
-            .with_span_processor(queue)
-            .build();
         let scope =
             InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(env!("CARGO_PKG_VERSION"));
         Self(Arc::new(Maker {
-            tracer: provider.tracer_with_scope(scope.build()),
+            queue,
+            sampler: sampler(tracing.sampler),
+            ids: RandomIdGenerator::default(),
+            scope: scope.build(),
             scheme: if proxy.tls.is_some() { "https" } else { "http" },
             upstream: (proxy.upstream.host().to_owned(), proxy.upstream.port()),
         }))
@@ -75,28 +95,29 @@ impl Spans {
     /// Begins the span of a request, which goes on as a part of it: its `traceparent` becomes the span's. `None`, and the
     /// request stays as it is, where the trace is not recorded.
     pub fn request<B>(&self, request: &mut Request<B>, route: Route) -> Option<RequestSpan> {
-        let context = match parent::parent(request.headers()) {
-            Some(parent) => Context::new().with_remote_span_context(parent),
-            None => Context::new(),
-        };
-        let builder = SpanBuilder::from_name(name(request.method(), route)).with_kind(SpanKind::Server);
-        let mut span = self.0.tracer.build_with_context(builder, &context);
-        if !span.is_recording() {
+        let parent = parent::parent(request.headers());
+        let trace = parent
+            .as_ref()
+            .map_or_else(|| self.0.ids.new_trace_id(), SpanContext::trace_id);
+        let name = name(request.method(), route);
+        if !self.0.is_sampled(trace, parent.as_ref(), &name) {
             return None;
         }
-        let path = request.uri().path();
-        span.set_attribute(KeyValue::new("http.request.method", method(request.method())));
-        span.set_attribute(KeyValue::new("url.scheme", self.0.scheme));
-        span.set_attribute(KeyValue::new("url.path", shown(path).to_owned()));
-        span.set_attribute(KeyValue::new(ROUTE, route.label()));
+        let mut span = self
+            .0
+            .begin(name.into(), SpanKind::Server, (trace, parent.as_ref()));
+        span.set("http.request.method", method(request.method()));
+        span.set("url.scheme", self.0.scheme);
+        span.set("url.path", shown(request.uri().path()).to_owned());
+        span.set(ROUTE, route.label());
         if let Some(template) = template(route) {
-            span.set_attribute(KeyValue::new("http.route", template));
+            span.set("http.route", template);
         }
         called(&mut span, request);
-        if let Some(line) = parent::line(span.span_context()) {
+        if let Some(line) = parent::line(span.context()) {
             request.headers_mut().insert(TRACEPARENT, line);
         }
-        let trace = Trace(Some((Arc::clone(&self.0), span.span_context().clone())));
+        let trace = Trace(Some((Arc::clone(&self.0), span.context().clone())));
         Some(RequestSpan(Box::new(Requested {
             span,
             trace,
@@ -130,13 +151,11 @@ impl RequestSpan {
         let texts: Vec<StringValue> = texts
             .map(|text| cut(text, TEXT_BYTES_MAX).to_owned().into())
             .collect();
-        self.0
-            .span
-            .set_attribute(KeyValue::new(key, Value::Array(Array::String(texts))));
+        self.0.span.set(key, Value::Array(Array::String(texts)));
     }
 
     pub fn flag(&mut self, key: &'static str, flag: bool) {
-        self.0.span.set_attribute(KeyValue::new(key, flag));
+        self.0.span.set(key, flag);
     }
 
     /// The caller gets this; `problem` is why it is the sidecar that answers, if it is.
@@ -178,18 +197,17 @@ impl Trace {
         let mut step = self.begin(name, SpanKind::Client);
         if let (Some(span), Some((maker, _))) = (&mut step.0, &self.0) {
             let (host, port) = &maker.upstream;
-            span.set_attribute(KeyValue::new("http.request.method", self::method(method)));
-            span.set_attribute(KeyValue::new("server.address", host.clone()));
-            span.set_attribute(KeyValue::new("server.port", i64::from(*port)));
+            span.set("http.request.method", self::method(method));
+            span.set("server.address", host.clone());
+            span.set("server.port", i64::from(*port));
         }
         step
     }
 
     fn begin(&self, name: &'static str, kind: SpanKind) -> Step {
         let span = self.0.as_ref().map(|(maker, parent)| {
-            let context = Context::new().with_remote_span_context(parent.clone());
-            let builder = SpanBuilder::from_name(name).with_kind(kind);
-            Box::new(maker.tracer.build_with_context(builder, &context))
+            let of = (parent.trace_id(), Some(parent));
+            Box::new(maker.begin(name.into(), kind, of))
         });
         Step(span)
     }
@@ -209,7 +227,7 @@ impl Step {
 
     pub fn flag(&mut self, key: &'static str, flag: bool) {
         if let Some(span) = &mut self.0 {
-            span.set_attribute(KeyValue::new(key, flag));
+            span.set(key, flag);
         }
     }
 
@@ -247,7 +265,7 @@ impl Step {
     }
 
     fn line(&self) -> Option<HeaderValue> {
-        parent::line(self.0.as_ref()?.span_context())
+        parent::line(self.0.as_ref()?.context())
     }
 }
 
@@ -261,25 +279,24 @@ fn sampler(sampler: config::Sampler) -> Sampler {
 }
 
 fn set_text(span: &mut Span, key: &'static str, text: &str) {
-    span.set_attribute(KeyValue::new(key, cut(text, TEXT_BYTES_MAX).to_owned()));
+    span.set(key, cut(text, TEXT_BYTES_MAX).to_owned());
 }
 
 fn set_status(span: &mut Span, status: StatusCode) {
-    let code = i64::from(status.as_u16());
-    span.set_attribute(KeyValue::new("http.response.status_code", code));
+    span.set("http.response.status_code", i64::from(status.as_u16()));
 }
 
 /// What SnapTrade's support asks for.
 fn set_request_id(span: &mut Span, headers: &HeaderMap) {
     if let Some(id) = headers.get("x-request-id").and_then(|id| id.to_str().ok()) {
         let id = StringValue::from(cut(id, TEXT_BYTES_MAX).to_owned());
-        span.set_attribute(KeyValue::new(REQUEST_ID, Value::Array(Array::String(vec![id]))));
+        span.set(REQUEST_ID, Value::Array(Array::String(vec![id])));
     }
 }
 
 fn set_failed(span: &mut Span, why: &str) {
-    span.set_attribute(KeyValue::new("error.type", why.to_owned()));
-    span.set_status(Status::error(""));
+    span.set("error.type", why.to_owned());
+    span.fail();
 }
 
 /// By what name the sidecar was called.
@@ -293,7 +310,7 @@ fn called<B>(span: &mut Span, request: &Request<B>) {
     };
     set_text(span, "server.address", authority.host());
     if let Some(port) = authority.port_u16() {
-        span.set_attribute(KeyValue::new("server.port", i64::from(port)));
+        span.set("server.port", i64::from(port));
     }
 }
 

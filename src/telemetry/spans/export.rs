@@ -6,15 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::KeyValue;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
+use opentelemetry_sdk::trace::SpanData;
 use prometheus_client::metrics::counter::Counter;
 use prost::Message as _;
 use tokio::sync::Notify;
@@ -49,7 +48,7 @@ struct Waiting {
     lost_total: Counter,
 }
 
-/// The SDK wants it of every processor; what waits is not shown.
+/// What waits is not shown.
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue").finish_non_exhaustive()
@@ -66,6 +65,20 @@ impl Queue {
             dropped: AtomicU64::new(0),
             lost_total,
         }))
+    }
+
+    /// Takes one in, if there is room. Nobody is woken for one span: that would cost more than to make it.
+    pub(super) fn push(&self, span: SpanData) {
+        let mut spans = self.spans();
+        if spans.len() >= self.0.spans_max {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+            self.0.lost_total.inc();
+            return;
+        }
+        spans.push(span);
+        if spans.len() == self.0.batch_max {
+            self.0.is_full.notify_one();
+        }
     }
 
     /// What is protected here is whole at every moment, so that a panic elsewhere does not spoil it.
@@ -90,35 +103,8 @@ impl Queue {
     }
 }
 
-impl SpanProcessor for Queue {
-    fn on_start(&self, _: &mut Span, _: &Context) {}
-
-    /// Called by whoever ends a span, so that it must not wait. Nobody is woken for one span: that would cost more than to
-    /// make it.
-    fn on_end(&self, span: SpanData) {
-        let mut spans = self.spans();
-        if spans.len() >= self.0.spans_max {
-            self.0.dropped.fetch_add(1, Ordering::Relaxed);
-            self.0.lost_total.inc();
-            return;
-        }
-        spans.push(span);
-        if spans.len() == self.0.batch_max {
-            self.0.is_full.notify_one();
-        }
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
 /// What all spans are of.
-pub(super) fn resource(tracing: &Tracing) -> Resource {
+fn resource(tracing: &Tracing) -> Resource {
     let attributes = tracing.resource.iter();
     let attributes = attributes.map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
     Resource::builder_empty().with_attributes(attributes).build()
