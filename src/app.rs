@@ -4,6 +4,7 @@
 //! The workers, a thread each, carry the traffic.
 
 mod parts;
+mod ports;
 pub mod reload;
 mod shown;
 mod upkeep;
@@ -11,10 +12,8 @@ mod upkeep;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use axum::Router;
@@ -35,11 +34,13 @@ use crate::server::{self, Limits, Listeners};
 use crate::tasks::keep;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans::{Spans, export::Exporter};
 use crate::upstream::forward::Forwarder;
 use crate::upstream::own::Own;
 use crate::upstream::{outbound, tls};
 use crate::webhooks::Webhooks;
 use parts::Parts;
+use ports::{bind, bind_proxy};
 use reload::{Reloader, Reloading};
 use shown::Shown;
 
@@ -61,6 +62,8 @@ pub struct App {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     teller: Teller,
+    /// Where there are any.
+    spans: Option<(Spans, Exporter)>,
 }
 
 /// Why a sidecar could not be built, or ended by itself.
@@ -143,6 +146,7 @@ impl App {
             .iter()
             .map(|tenant| (&*tenant.name, tenant.terms.max_users));
         let metrics = Arc::new(Metrics::new(limits));
+        let spans = spans(&config, &http, &metrics);
         let registry = Registry::open(&config.registry.home).await;
         let registry = Arc::new(registry.map_err(BuildError::Registry)?);
         let replica: Arc<str> = replica().into();
@@ -170,12 +174,8 @@ impl App {
             Arc::new(Guard::new(Arc::clone(tenant), means.clone()))
         }));
         let webhooks = hooks.map(|(listener, addr)| {
-            let metrics = Arc::clone(&metrics);
-            (
-                listener,
-                addr,
-                Webhooks::new(live.clone(), http, registry, metrics),
-            )
+            let webhooks = Webhooks::new(live.clone(), http, registry, Arc::clone(&metrics));
+            (listener, addr, webhooks)
         });
         Ok(Self {
             live,
@@ -192,6 +192,7 @@ impl App {
             health: Arc::new(Health::new()),
             metrics,
             teller,
+            spans,
         })
     }
 
@@ -315,6 +316,7 @@ impl App {
             webhooks,
             teller,
             telling: self.means.notices.start(),
+            exporting: self.spans.map(|(_, exporter)| exporter.start()),
             last_call,
             ops_closing,
             means: self.means,
@@ -347,7 +349,8 @@ impl App {
         let config = self.live.load().config.proxy.clone();
         let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.metrics));
         let cut_short = metrics.cut_short();
-        let shared = Shared::new(self.live.clone(), health, metrics, self.teller.tally());
+        let spans = self.spans.as_ref().map(|(spans, _)| spans.clone());
+        let shared = Shared::new(self.live.clone(), health, metrics, self.teller.tally()).traced(spans);
         let (shared, tls, own) = (Arc::new(shared), self.tls.clone(), self.own.clone());
         move || {
             let forwarder = Forwarder::new(&config, tls.clone(), own.clone(), cut_short.clone());
@@ -356,34 +359,18 @@ impl App {
     }
 }
 
+/// What traces requests, where that is asked for, and what sends it away.
+fn spans(config: &Config, http: &reqwest::Client, metrics: &Metrics) -> Option<(Spans, Exporter)> {
+    let tracing = config.tracing.as_ref()?;
+    let exporter = Exporter::new(tracing.clone(), http.clone(), metrics.spans_lost());
+    let spans = Spans::new(tracing, &config.proxy, exporter.queue());
+    Some((spans, exporter))
+}
+
 /// Names this process among the replicas.
 fn replica() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}/{}", host.trim(), std::process::id())
-}
-
-fn bind_proxy(config: &Config) -> Result<Listeners, BuildError> {
-    let addr = config.proxy.listen;
-    let workers = match config.proxy.worker_threads {
-        0 => available_parallelism().map_or(1, NonZeroUsize::get),
-        count => count,
-    };
-    Listeners::bind(addr, workers).map_err(|source| BuildError::Listen {
-        key: "proxy.listen",
-        addr,
-        source,
-    })
-}
-
-async fn bind(key: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
-    let bound = async {
-        let listener = TcpListener::bind(addr).await?;
-        let addr = listener.local_addr()?;
-        Ok((listener, addr))
-    };
-    bound
-        .await
-        .map_err(|source| BuildError::Listen { key, addr, source })
 }
 
 #[cfg(test)]

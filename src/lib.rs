@@ -12,8 +12,8 @@
 //! - [`snaptrade`]: the vendor's wire: which call is this, who signed it, what does a reply mean.
 //! - [`admission`]: the decision, pure: one registration as a state machine, the policy, the roster.
 //! - [`config`]: what the program was told, validated.
-//! - [`telemetry`]: what it tells its operator: log, metrics and health.
 //! - [`tasks`]: what goes on beside the traffic, also after a panic.
+//! - [`telemetry`]: what it tells its operator: log, metrics, traces and health.
 //! - [`tls`]: TLS on its own listeners, and the certificates that it shows.
 //! - [`registry`]: what it remembers: users, the journal, and whose turn it is among replicas.
 //! - [`replay`]: what other policies would have done with what happened; pure.
@@ -41,9 +41,9 @@ pub mod admission;
 
 pub mod config;
 
-pub mod telemetry;
-
 pub mod tasks;
+
+pub mod telemetry;
 
 pub mod tls;
 

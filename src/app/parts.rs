@@ -11,12 +11,16 @@ use tokio_util::sync::CancellationToken;
 use crate::guard::Means;
 use crate::notices::Telling;
 use crate::server::Workers;
+use crate::telemetry::spans::export::Exporting;
 
 /// For the calls to the ops plane that are still open when all else is done; the least that notices get, too.
 const OPS_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// For the registry to be told of the last calls, once all are answered.
 const LAST_CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For the last spans: a collector that does not answer holds up nobody's end.
+const LAST_SPANS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What answers, and what has to be told when it no longer does.
 pub(super) struct Parts {
@@ -29,6 +33,8 @@ pub(super) struct Parts {
     pub(super) teller: JoinHandle<()>,
     pub(super) last_call: CancellationToken,
     pub(super) telling: Telling,
+    /// `None` where there are no spans.
+    pub(super) exporting: Option<Exporting>,
     pub(super) ops_closing: CancellationToken,
     pub(super) means: Means,
 }
@@ -66,7 +72,12 @@ impl Parts {
         // Nobody is evicted any more, so that the notices there are now are the last.
         tokio::join!(
             ended(self.ops, OPS_DRAIN_TIMEOUT, "calls to the ops plane"),
-            self.telling.end(end.max(Instant::now() + OPS_DRAIN_TIMEOUT))
+            self.telling.end(end.max(Instant::now() + OPS_DRAIN_TIMEOUT)),
+            async {
+                if let Some(exporting) = self.exporting {
+                    exporting.end(LAST_SPANS_TIMEOUT).await;
+                }
+            }
         );
         self.means.registry.close().await;
     }

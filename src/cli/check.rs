@@ -30,6 +30,13 @@ pub(super) fn run(check: &Check) -> Result<(), Failure> {
         .collect();
     let tenants = loaded.config.tenants.len();
     let plural = if tenants == 1 { "" } else { "s" };
+    if let Some(tracing) = &loaded.config.tracing {
+        remarks.push(format!(
+            "spans are exported to {} ({})\n",
+            tracing.target(),
+            tracing.variable
+        ));
+    }
     remarks.push(format!("the configuration is valid: {tenants} tenant{plural}\n"));
     // Whoever reads neither has the exit status.
     let _ = io::stderr().write_all(remarks.concat().as_bytes());

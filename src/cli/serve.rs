@@ -71,6 +71,11 @@ pub(super) fn run(settings: &Settings) -> Result<(), Ended> {
         let shutdown = shutdown_or_reload(last_words, Arc::clone(&asked))?;
         let (upstream, tenants) = (loaded.config.proxy.upstream.to_string(), tenants(&loaded.config));
         let registry = loaded.config.registry.home.to_string();
+        let traces = loaded
+            .config
+            .tracing
+            .as_ref()
+            .map(|tracing| tracing.target().to_owned());
         let scheme = |tls: &Option<Identity>| if tls.is_some() { "https" } else { "http" };
         let (proxy, ops) = (scheme(&loaded.config.proxy.tls), scheme(&loaded.config.ops.tls));
         let webhooks = scheme(&loaded.config.webhooks.tls);
@@ -92,6 +97,7 @@ pub(super) fn run(settings: &Settings) -> Result<(), Ended> {
                 .map(|addr| format!("{webhooks}://{addr}{PATH}")),
             upstream,
             registry,
+            traces,
             tenants,
             "snaptrade-sidecar is ready"
         );

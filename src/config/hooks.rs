@@ -116,7 +116,7 @@ fn optional_url(text: &str) -> Result<Option<Url>, Problem> {
 }
 
 /// Reads the URL of an application. Does not quote it in a fault, since what is wrong with it may be a password.
-fn url(text: &str) -> Result<Url, Problem> {
+pub(super) fn url(text: &str) -> Result<Url, Problem> {
     let refused = |what: &str| {
         Problem::new(
             what,
@@ -137,7 +137,8 @@ fn url(text: &str) -> Result<Url, Problem> {
     Ok(url)
 }
 
-fn origin(url: &Url) -> Option<Upstream> {
+/// Where a URL leads to, its port always said.
+pub(super) fn origin(url: &Url) -> Option<Upstream> {
     let scheme = if url.scheme() == "http" {
         Scheme::HTTP
     } else {

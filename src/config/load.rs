@@ -14,7 +14,7 @@ use super::file;
 use super::identity::{certificates, identity};
 use super::layers::Layers;
 use super::reader::Reader;
-use super::{Config, Files, Ops, dotenv, hooks, sections, strays, tenants};
+use super::{Config, Files, Ops, Tracing, dotenv, hooks, otel, sections, strays, tenants};
 
 /// Where a configuration comes from. The caller reads the process's environment and command line.
 #[derive(Clone, Default)]
@@ -55,7 +55,7 @@ pub struct Loaded {
 /// the configuration names (secrets, certificates) and nothing else.
 pub fn load(sources: Sources) -> Result<Loaded, Faults> {
     let (mut faults, mut warnings, mut files) = (Vec::new(), Vec::new(), Files::default());
-    let (layers, complete) = gather(sources, &mut faults, &mut warnings, &mut files);
+    let (layers, complete, tracing) = gather(sources, &mut faults, &mut warnings, &mut files);
     let mut reader = Reader::new(&layers, &mut faults, &mut warnings, &mut files);
     let proxy = sections::proxy(&mut reader);
     let ops = sections::ops(&mut reader);
@@ -77,7 +77,9 @@ pub fn load(sources: Sources) -> Result<Loaded, Faults> {
         .filter_map(|(key, listen)| Some((key, listen?)))
         .collect();
     sections::distinct_listeners(&mut reader, &own);
-    sections::not_itself(&mut reader, proxy.as_ref().map(|proxy| &proxy.upstream), &own);
+    let upstream = proxy.as_ref().map(|proxy| &proxy.upstream);
+    sections::not_itself(&mut reader, upstream, &own);
+    otel::not_itself(&mut reader, tracing.as_ref(), upstream, &own);
     hooks::not_itself(&mut reader, webhooks.as_ref(), &own);
     let tenants = tenants::tenants(&mut reader, complete);
     tenants::forgetful(&mut reader, &tenants, registry.as_ref());
@@ -91,6 +93,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Faults> {
                     webhooks,
                     log,
                     registry,
+                    tracing,
                     tenants,
                 },
                 warnings,
@@ -132,7 +135,7 @@ fn alone<T>(
     read: impl FnOnce(&mut Reader<'_>) -> Option<T>,
 ) -> Result<T, Faults> {
     let (mut faults, mut warnings, mut files) = (Vec::new(), Vec::new(), Files::default());
-    let (layers, _) = gather(sources, &mut faults, &mut warnings, &mut files);
+    let (layers, ..) = gather(sources, &mut faults, &mut warnings, &mut files);
     let found = read(&mut Reader::new(&layers, &mut faults, &mut warnings, &mut files));
     // A file that is none at all might have said it.
     faults.retain(|fault| {
@@ -144,13 +147,14 @@ fn alone<T>(
     }
 }
 
-/// All sources as one, and whether all of them could be read: where not, a missing key means nothing.
+/// All sources as one; whether all of them could be read: where not, a missing key means nothing; and what stands in variables
+/// that are not the sidecar's own.
 fn gather(
     sources: Sources,
     faults: &mut Vec<Fault>,
     warnings: &mut Vec<String>,
     files: &mut Files,
-) -> (Layers, bool) {
+) -> (Layers, bool, Option<Tracing>) {
     let Sources {
         file,
         env_file,
@@ -183,5 +187,6 @@ fn gather(
     strays::refuse(&env, faults);
     layers.apply(env::flags(&flags, faults));
     env::add_frontend(&mut layers, &env, warnings);
-    (layers, complete)
+    let tracing = otel::tracing(&env, faults, warnings);
+    (layers, complete, tracing)
 }

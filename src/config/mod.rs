@@ -18,6 +18,7 @@ mod keys;
 mod layers;
 mod load;
 pub mod origin;
+mod otel;
 mod reader;
 pub mod reload;
 mod sections;
@@ -40,6 +41,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::uri::{Authority, Scheme};
 use reqwest::Url;
 use rustls::pki_types::CertificateDer;
@@ -57,6 +59,8 @@ pub struct Config {
     pub webhooks: Webhooks,
     pub log: Log,
     pub registry: Registry,
+    /// `None`: no spans are made.
+    pub tracing: Option<Tracing>,
     /// In the order of their names, no two with the same client id; a file that loads names at least one.
     pub tenants: Vec<Arc<Tenant>>,
 }
@@ -100,6 +104,26 @@ pub struct Upstream {
     pub scheme: Scheme,
     /// Without user information; becomes `Host` as it is.
     pub authority: Authority,
+}
+
+impl Upstream {
+    /// Without the brackets of an IPv6 address.
+    pub fn host(&self) -> &str {
+        self.authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+    }
+
+    pub fn port(&self) -> u16 {
+        let standard = if self.scheme == Scheme::HTTP { 80 } else { 443 };
+        self.authority.port_u16().unwrap_or(standard)
+    }
+
+    /// Whether the same server answers there, whatever it speaks.
+    fn is_same_place(&self, other: &Self) -> bool {
+        self.host().eq_ignore_ascii_case(other.host()) && self.port() == other.port()
+    }
 }
 
 impl std::fmt::Display for Upstream {
@@ -166,6 +190,56 @@ pub struct Registry {
     pub home: Home,
     /// How long entries of the journal are kept.
     pub journal_retention: Duration,
+}
+
+/// Where spans are exported to, as the variables of OpenTelemetry say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracing {
+    /// With its path.
+    pub endpoint: Url,
+    /// The variable that says so.
+    pub variable: &'static str,
+    /// What the collector wants to see, such as a key. They do not print.
+    pub headers: HeaderMap,
+    /// For one export.
+    pub timeout: Duration,
+    /// What the spans are of; of two values for one key the later counts.
+    pub resource: Vec<(String, String)>,
+    pub sampler: Sampler,
+    /// How long a span waits for others to be exported with it.
+    pub delay: Duration,
+    /// Spans that may wait; further ones are dropped.
+    pub queue_max: usize,
+    /// Spans of one export.
+    pub batch_max: usize,
+}
+
+impl Tracing {
+    /// The endpoint to be shown, without a query, which may hold a key.
+    pub fn target(&self) -> &str {
+        &self.endpoint[..url::Position::AfterPath]
+    }
+}
+
+/// Which traces are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampler {
+    /// Those that a caller began are recorded where it says that it does.
+    pub parent_based: bool,
+    /// Of the others. Its bits, which are equal or not.
+    ratio: u64,
+}
+
+impl Sampler {
+    pub fn new(parent_based: bool, ratio: f64) -> Self {
+        let ratio = ratio.to_bits();
+        Self { parent_based, ratio }
+    }
+
+    /// How many of those that no caller decided about, from 0 to 1.
+    pub fn ratio(&self) -> f64 {
+        f64::from_bits(self.ratio)
+    }
 }
 
 /// `[tenants.<name>]`: one `SnapTrade` API key.

@@ -167,6 +167,8 @@ pub fn change(old: &Config, mut new: Config, bindings: &Bindings) -> Change {
         "webhooks.listen" => webhooks.listen,
         "log.format" => log.format,
         "registry.url" => registry.home,
+        // From a `.env` file: those of the process stay as they are.
+        "OTEL_EXPORTER_OTLP_ENDPOINT, or another of OpenTelemetry's variables," => tracing,
     );
     // What speaks TLS goes on with another certificate, but not without one, nor does what speaks none begin to.
     for (key, old, new) in [

@@ -178,8 +178,7 @@ pub(super) fn not_itself(
 
 /// Whether who listens there is reached by that URL. Names other than localhost are not resolved.
 pub(super) fn leads_to(upstream: &Upstream, listen: SocketAddr) -> bool {
-    let standard = if upstream.scheme == Scheme::HTTP { 80 } else { 443 };
-    let port = upstream.authority.port_u16().unwrap_or(standard);
+    let port = upstream.port();
     let ip = listen.ip().to_canonical();
     let on_loopback = ip.is_loopback() || ip.is_unspecified();
     let is_there = match address(upstream) {
@@ -235,7 +234,7 @@ fn upstream(text: &str) -> Result<Upstream, Problem> {
         return Err(refused("has a path or query, but paths are never rewritten"));
     }
     let authority = Authority::from_str(rest).map_err(|_| refused("has no valid host and port"))?;
-    let host = bare_host(&authority);
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let port = authority
         .as_str()
         .strip_prefix(authority.host())
@@ -248,18 +247,13 @@ fn upstream(text: &str) -> Result<Upstream, Problem> {
     Ok(Upstream { scheme, authority })
 }
 
-/// An IPv6 address without its brackets, any other host as it is.
-fn bare_host(authority: &Authority) -> &str {
-    authority.host().trim_start_matches('[').trim_end_matches(']')
-}
-
 fn address(upstream: &Upstream) -> Option<IpAddr> {
-    let address: Option<IpAddr> = bare_host(&upstream.authority).parse().ok();
+    let address: Option<IpAddr> = upstream.host().parse().ok();
     address.map(|ip| ip.to_canonical())
 }
 
 fn is_localhost(upstream: &Upstream) -> bool {
-    let host = bare_host(&upstream.authority).to_ascii_lowercase();
+    let host = upstream.host().to_ascii_lowercase();
     let host = host.trim_end_matches('.');
     host == "localhost" || host.ends_with(".localhost")
 }

@@ -10,6 +10,7 @@ use crate::admission::policy::{Key, Mode, UnknownAge};
 
 mod faults;
 mod hooks;
+mod otel;
 mod precedence;
 mod secrets;
 

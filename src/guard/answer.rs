@@ -8,6 +8,7 @@ use http::{HeaderMap, Response};
 
 use crate::admission::Reason;
 use crate::snaptrade::proof::Proven;
+use crate::telemetry::spans::Trace;
 use crate::types::UserId;
 use crate::upstream::error::UpstreamError;
 
@@ -24,6 +25,8 @@ pub struct Registration {
     pub arrived: Instant,
     /// An operator's, who neither gets what is kept for the application nor leaves anything for it (R12).
     pub by_hand: bool,
+    /// What the steps of its admission become a part of.
+    pub trace: Trace,
 }
 
 impl Registration {
@@ -149,6 +152,7 @@ mod tests {
             },
             arrived: Instant::now(),
             by_hand: false,
+            trace: Trace::default(),
         };
         assert_eq!(
             format!("{registration:?}"),

@@ -264,7 +264,9 @@ impl Guard {
     }
 
     async fn queue(&self, registration: Registration, mut caller: oneshot::Sender<Admitted>) {
+        let waiting = registration.trace.step("wait_for_lock");
         let turn = self.take_turn(registration.arrived, &mut caller).await;
+        waiting.ended(turn.as_ref().err().map(Refusal::token));
         match self.current() {
             Some(guard) => guard.run(registration, turn, caller).await,
             // The tenant is gone, and nobody is evicted for it; see `terms_now`.

@@ -12,6 +12,7 @@ use crate::snaptrade::canonical::Canonical;
 use crate::snaptrade::proof::Proven;
 use crate::snaptrade::query;
 use crate::snaptrade::signature::Form;
+use crate::telemetry::spans::Trace;
 use crate::types::{Timestamp, UserId};
 
 const PATH: &str = "/snapTrade/registerUser";
@@ -52,6 +53,7 @@ impl Guard {
             },
             arrived: clock::now(),
             by_hand: true,
+            trace: Trace::default(),
         })
     }
 }

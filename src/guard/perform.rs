@@ -20,6 +20,7 @@ use crate::admission::{Admission, Circumstances, Deletion, Ending, Event, Reply,
 use crate::clock;
 use crate::snaptrade::answer::{Answer, classify_registration};
 use crate::snaptrade::query;
+use crate::telemetry::spans::attributes;
 use crate::types::UserId;
 use crate::upstream::body::{ReplyBody, RequestBody};
 use crate::upstream::error::UpstreamError;
@@ -77,7 +78,9 @@ impl Guard {
             .terms()
             .admission_timeout
             .saturating_sub(clock::since(registration.arrived));
+        let waiting = registration.trace.step("wait_for_turn");
         let (mut book, roster) = Book::open(self, newcomer.clone(), held, left).await;
+        waiting.ended((!book.is_open()).then_some("registry"));
         if let Some(kept) = self.kept(registration, &book, roster) {
             return self.replay(registration, kept);
         }
@@ -109,13 +112,9 @@ impl Guard {
             book.follow(roster, is_list, registered.as_ref()).await;
             event = match step {
                 Step::List => self.look_again(&mut story).await,
-                Step::Pause(time) => {
-                    self.rest(time, caller).await;
-                    Event::Woken
-                }
+                Step::Pause(time) => self.rest(time, caller, &story).await,
                 Step::RecordIntent(victim, why) => {
-                    story.intend(&victim, &why);
-                    book.intend(&victim, &why.to_string(), roster).await.into()
+                    story.intend(&victim, &why, &mut book, roster).await.into()
                 }
                 Step::Delete(victim) if book.is_timely() => {
                     self.delete(&victim, book.leave_by(), &mut story).await
@@ -187,8 +186,9 @@ impl Guard {
     }
 
     async fn look_again(&self, story: &mut Story<'_>) -> Event {
+        let step = story.trace().call("list_users", &Method::GET);
         let called = self.list().await;
-        story.called("list_users", &called);
+        story.called("list_users", &called, step);
         self.note_trouble(called.failure.as_deref());
         called
             .retry_after()
@@ -196,21 +196,25 @@ impl Guard {
     }
 
     async fn delete(&self, victim: &UserId, leave_by: Instant, story: &mut Story<'_>) -> Event {
+        let mut step = story.trace().call("delete_user", &Method::DELETE);
+        step.text(attributes::VICTIM, victim.as_str());
         let called = self.manage.delete(victim, leave_by).await;
-        story.called("delete_user", &called);
+        story.called("delete_user", &called, step);
         called
             .retry_after()
             .map_or(Event::Deleted(called.outcome), Event::Throttled)
     }
 
     /// Ends early when the caller leaves or the program is asked to stop, once each: there may be nothing left to wait for.
-    async fn rest(&self, time: Duration, caller: &mut oneshot::Sender<Admitted>) {
+    async fn rest(&self, time: Duration, caller: &mut oneshot::Sender<Admitted>, story: &Story<'_>) -> Event {
+        let _step = story.trace().step("pause");
         let (is_gone, is_stopping) = (caller.is_closed(), self.means.stopping.is_cancelled());
         tokio::select! {
             () = tokio::time::sleep(time) => {}
             () = caller.closed(), if !is_gone => {}
             () = self.means.stopping.cancelled(), if !is_stopping => {}
         }
+        Event::Woken
     }
 
     async fn forward(
@@ -229,13 +233,16 @@ impl Guard {
         } else {
             request(registration, &registration.query)
         };
+        let mut step = story.trace().call("register", &Method::POST);
+        step.flag(attributes::RESIGNED, resign);
+        step.joins(request.headers_mut());
         let response = match self.means.forwarder.send(&mut request, began).await {
             Ok(response) => tokio::time::timeout(REPLY_READ_MAX, read(response))
                 .await
                 .unwrap_or_else(|passed| Err(Refusal::Upstream(UpstreamError::broke_off(passed)))),
             Err(error) => Err(Refusal::Upstream(error)),
         };
-        story.forwarded(&response, resign, clock::since(began));
+        story.forwarded(&response, resign, clock::since(began), step);
         let reply = match &response {
             Ok(response) => self.understand(registration, response),
             // What never left had no effect.

@@ -1,5 +1,7 @@
 //! The log of an admission: one line that tells its whole story, and one for each eviction.
 
+mod words;
+
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
+use super::book::{Book, Intention};
 use super::journal::now;
 use super::{Admitted, Guard, Refusal, Registration, lock};
 use crate::admission::policy::Why;
@@ -14,21 +17,20 @@ use crate::admission::roster::Roster;
 use crate::admission::{Admission, Note, Reason};
 use crate::clock;
 use crate::notices;
-use crate::snaptrade::answer::ErrorBody;
 use crate::snaptrade::budget::{self, Budget, WINDOW};
 use crate::telemetry::chain;
+use crate::telemetry::spans::{Step, Trace, attributes};
 use crate::types::{Millis, UserId};
 use crate::upstream::manage::Called;
+use words::{in_words, refusal};
 
 /// More than a reply is on its way, and less than a signature is good for.
 const SKEW_SECONDS_MAX: f64 = 30.0;
 
-/// Of what SnapTrade says in a refusal, for the log.
-const REFUSAL_CHARS_MAX: usize = 200;
-
 /// What happened so far.
 pub(super) struct Story<'a> {
     guard: &'a Guard,
+    trace: &'a Trace,
     newcomer: String,
     arrived: Instant,
     queued: Duration,
@@ -38,10 +40,11 @@ pub(super) struct Story<'a> {
 }
 
 impl<'a> Story<'a> {
-    pub(super) fn new(guard: &'a Guard, registration: &Registration) -> Self {
+    pub(super) fn new(guard: &'a Guard, registration: &'a Registration) -> Self {
         let newcomer = registration.proven.user_id.as_ref();
         Self {
             guard,
+            trace: &registration.trace,
             newcomer: newcomer.map(ToString::to_string).unwrap_or_default(),
             arrived: registration.arrived,
             queued: clock::since(registration.arrived),
@@ -54,6 +57,11 @@ impl<'a> Story<'a> {
         self.arrived
     }
 
+    /// Whose steps these are.
+    pub(super) fn trace(&self) -> &'a Trace {
+        self.trace
+    }
+
     fn step(&mut self, name: &str, status: Option<u16>, took: Duration, headers: Option<&HeaderMap>) {
         let comma = if self.calls > 0 { ", " } else { "" };
         let status = status.map_or_else(|| "failed".to_owned(), |status| status.to_string());
@@ -64,7 +72,14 @@ impl<'a> Story<'a> {
         self.calls += 1;
     }
 
-    pub(super) fn called<T>(&mut self, call: &'static str, called: &Called<T>) {
+    pub(super) fn called<T>(&mut self, call: &'static str, called: &Called<T>, mut step: Step) {
+        if let Some(status) = called.status {
+            step.answered(status, &called.headers);
+        }
+        if let Some(fault) = &called.fault {
+            step.failed(fault.label());
+        }
+        drop(step);
         self.guard.told(call, called);
         self.step(call, called.status, called.took, Some(&called.headers));
     }
@@ -74,7 +89,13 @@ impl<'a> Story<'a> {
         answer: &Result<Response<Bytes>, Refusal>,
         resigned: bool,
         took: Duration,
+        mut step: Step,
     ) {
+        match answer {
+            Ok(reply) => step.answered(reply.status().as_u16(), reply.headers()),
+            Err(refusal) => step.failed(refusal.token()),
+        }
+        drop(step);
         let name = if resigned {
             "register (signed anew)"
         } else {
@@ -100,8 +121,29 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Before it is recorded: while the registry is in memory, the log is what survives (R7).
-    pub(super) fn intend(&self, victim: &UserId, why: &Why) {
+    /// Says it before it is recorded: while the registry is in memory, the log is what survives (R7).
+    pub(super) async fn intend(
+        &self,
+        victim: &UserId,
+        why: &Why,
+        book: &mut Book<'_>,
+        roster: &Roster,
+    ) -> Intention {
+        let why = why.to_string();
+        self.say_intent(victim, &why);
+        let mut step = self.trace.step("record_intent");
+        step.text(attributes::VICTIM, victim.as_str());
+        step.text(attributes::WHY, &why);
+        let intention = book.intend(victim, &why, roster).await;
+        step.ended(match intention {
+            Intention::Recorded => None,
+            Intention::Uncertain => Some("uncertain"),
+            Intention::Barred => Some("barred"),
+        });
+        intention
+    }
+
+    fn say_intent(&self, victim: &UserId, why: &str) {
         let tenant = self.guard.tenant();
         tracing::info!(
             tenant,
@@ -316,60 +358,6 @@ impl Guard {
              refused and registrations seem stale; set the clock, and keep it right with NTP"
         );
     }
-}
-
-/// Whom a note is about, how that is counted, and what the log says.
-fn in_words(note: &Note) -> Option<(&UserId, &'static str, &'static str)> {
-    Some(match note {
-        Note::TombstonesCount => return None,
-        Note::Evicted(victim) => (
-            victim,
-            "evicted",
-            "evicted: the user is deleted and no longer listed",
-        ),
-        Note::EvictionOvertaken(victim) => (
-            victim,
-            "evicted",
-            "evicted: SnapTrade registered the user anew, so that it was gone",
-        ),
-        Note::EvictionRefused(victim) => (
-            victim,
-            "refused",
-            "eviction refused: SnapTrade did not accept the deletion",
-        ),
-        Note::EvictionUnsettled(victim) => (
-            victim,
-            "unsettled",
-            "eviction unsettled: the deletion was sent and the user is still listed after settle_timeout; it may still go, so \
-             take it as gone",
-        ),
-        Note::EvictionUnknown(victim) => (
-            victim,
-            "unsettled",
-            "eviction unsettled: it was intended by another replica, or before a restart, and the user is still listed after \
-             settle_timeout. Its deletion may have been sent and may still happen",
-        ),
-        Note::EvictionWithdrawn(victim) => (victim, "withdrawn", "eviction withdrawn: no deletion was sent"),
-        Note::WouldEvict(victim, _) => (
-            victim,
-            "would-evict",
-            "would evict this user, if the mode were not observe",
-        ),
-    })
-}
-
-/// What SnapTrade said in a refusal: without it nobody can tell which words mean the limit.
-fn refusal(reply: &Response<Bytes>) -> Option<String> {
-    if !reply.status().is_client_error() {
-        return None;
-    }
-    let said = ErrorBody::parse(reply.body());
-    let text = said
-        .codes
-        .iter()
-        .chain(&said.details)
-        .fold(String::new(), |text, word| text + word + " ");
-    Some(text.trim_end().chars().take(REFUSAL_CHARS_MAX).collect())
 }
 
 fn names(users: &[UserId]) -> Option<String> {

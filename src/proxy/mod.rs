@@ -28,6 +28,7 @@ use crate::snaptrade::route::Route;
 use crate::telemetry::chain;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{Metrics, Place};
+use crate::telemetry::spans::Spans;
 use crate::types::UserId;
 use crate::upstream::body::{ReplyBody, RequestBody, has_other_coding};
 use crate::upstream::error::UpstreamError;
@@ -55,6 +56,8 @@ pub struct Shared {
     in_flight: Arc<AtomicUsize>,
     /// Client ids that registrations came under and no tenant has.
     strangers: Mutex<HashSet<String>>,
+    /// Where requests are traced.
+    spans: Option<Spans>,
 }
 
 impl Shared {
@@ -68,7 +71,14 @@ impl Shared {
             metrics,
             tally,
             strangers: Mutex::default(),
+            spans: None,
         }
+    }
+
+    /// Requests are traced by these.
+    #[must_use]
+    pub fn traced(self, spans: Option<Spans>) -> Self {
+        Self { spans, ..self }
     }
 
     /// A registration came under a client id that no tenant has: most likely a setting is wrong. Said once for each.
@@ -118,13 +128,15 @@ impl Proxy {
     }
 
     /// Answers one request.
-    pub async fn handle(&self, request: Request<Incoming>) -> Response<ReplyBody> {
+    pub async fn handle(&self, mut request: Request<Incoming>) -> Response<ReplyBody> {
         let view = self.views.now();
         if let Some(reply) = self.own_reply(&request, &view) {
             return reply;
         }
         let arrived = clock::now();
         let route = Route::classify(request.method(), request.uri().path());
+        let spans = self.shared.spans.as_ref();
+        let mut span = spans.and_then(|spans| spans.request(&mut request, route));
         // Copied only for a line that is wanted.
         let told = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (request.method().clone(), request.uri().path().to_owned()));
@@ -135,7 +147,8 @@ impl Proxy {
         let (reply, took) = match (route, tenant) {
             // In boxes, so that what is rare takes no room in what is moved for every request.
             (Route::Register, Some(tenant)) => {
-                let reply = Box::pin(self.register(request, &view, tenant, arrived)).await;
+                let span = span.as_mut();
+                let reply = Box::pin(self.register(request, &view, tenant, arrived, span)).await;
                 (reply, clock::since(arrived))
             }
             (Route::DeleteUser, Some(tenant)) => Box::pin(self.delete(request, &view, tenant, arrived)).await,
@@ -163,9 +176,13 @@ impl Proxy {
         let counted_at = tenant.map_or(&self.shared.nowhere, |tenant| tenant.place());
         let status = reply.status().as_u16();
         self.shared.metrics.request(counted_at, route, status, took);
+        let tenant = tenant.map_or(NO_TENANT, |tenant| tenant.tenant());
+        if let Some(span) = span {
+            let problem = reply.extensions().get::<Problem>();
+            span.answered(tenant, &reply, problem.map(Problem::code));
+        }
         if let Some((method, path)) = told {
             let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            let tenant = tenant.map_or(NO_TENANT, |tenant| tenant.tenant());
             tracing::debug!(tenant, %method, path, status, took_us, "request");
         }
         reply

@@ -7,6 +7,7 @@ use super::headers::strip_hop_by_hop;
 use super::replies::Problem;
 use crate::guard::{Admitted, Refusal};
 use crate::snaptrade::query;
+use crate::telemetry::spans::{RequestSpan, attributes};
 use crate::types::UserId;
 use crate::upstream::body::ReplyBody;
 
@@ -20,8 +21,11 @@ pub const EVICTED: HeaderName = HeaderName::from_static("snaptrade-sidecar-evict
 pub const UNSETTLED: HeaderName = HeaderName::from_static("snaptrade-sidecar-unsettled");
 
 /// The reply to a managed registration.
-pub(super) fn reply(admitted: Admitted) -> Response<ReplyBody> {
+pub(super) fn reply(admitted: Admitted, span: Option<&mut RequestSpan>) -> Response<ReplyBody> {
     let word = admitted.outcome();
+    if let Some(span) = span {
+        trace(span, &admitted);
+    }
     let mut reply = match admitted.answer {
         Ok(answer) => {
             let mut reply = answer.map(ReplyBody::full);
@@ -61,11 +65,31 @@ pub(super) fn reply(admitted: Admitted) -> Response<ReplyBody> {
 }
 
 /// Marks the reply to a registration that was forwarded as it came.
-pub(super) fn unmanaged(mut reply: Response<ReplyBody>, reason: &str) -> Response<ReplyBody> {
+pub(super) fn unmanaged(
+    mut reply: Response<ReplyBody>,
+    reason: &str,
+    span: Option<&mut RequestSpan>,
+) -> Response<ReplyBody> {
+    if let Some(span) = span {
+        span.text(attributes::OUTCOME, "unmanaged");
+        span.text(attributes::REASON, reason);
+    }
     if !is_told(&reply) {
         set(&mut reply, ADMISSION, &format!("unmanaged; reason={reason}"));
     }
     reply
+}
+
+fn trace(span: &mut RequestSpan, admitted: &Admitted) {
+    span.text(attributes::OUTCOME, admitted.outcome());
+    if let Some(reason) = admitted.reason {
+        span.text(attributes::REASON, reason.token());
+    }
+    span.flag(attributes::RETRIED, admitted.retried);
+    span.flag(attributes::REPLAYED, admitted.replayed);
+    if !admitted.evicted.is_empty() {
+        span.texts(attributes::EVICTED, admitted.evicted.iter().map(UserId::as_str));
+    }
 }
 
 /// Whether another sidecar, on the way to `SnapTrade`, says what became of the registration. That this one made no room is then

@@ -19,6 +19,7 @@ use crate::guard::{Guard, Registration};
 use crate::snaptrade::canonical::Canonical;
 use crate::snaptrade::proof::{Proven, RegistrationView};
 use crate::snaptrade::route::Route;
+use crate::telemetry::spans::{RequestSpan, Trace, attributes};
 use crate::types::{Timestamp, UserId};
 use crate::upstream::body::{ReplyBody, RequestBody};
 use crate::upstream::error::UpstreamError;
@@ -30,6 +31,7 @@ impl Proxy {
         view: &View,
         guard: &Arc<Guard>,
         arrived: Instant,
+        span: Option<&mut RequestSpan>,
     ) -> Response<ReplyBody> {
         let why_unmanaged = if guard.terms().mode == Mode::Off {
             Some("mode-off")
@@ -48,7 +50,7 @@ impl Proxy {
             let mut request = streaming(request, self.shared.body_idle_timeout);
             let (reply, _) = self.pass(view, &mut request, Route::Register, arrived).await;
             guard.unmanaged();
-            return outcome::unmanaged(reply, why);
+            return outcome::unmanaged(reply, why, span);
         }
         let (head, body) = request.into_parts();
         let body = match self.registration_body(body, limit).await {
@@ -64,11 +66,8 @@ impl Proxy {
         let is_managed = |proven: &Proven| why_unmanaged.is_none() || guard.keeps_reply_to(proven);
         let why = match guard.prove(seen, Timestamp::from(clock::wall())) {
             Ok(proven) if is_managed(&proven) => {
-                let admitted = guard.admit(registration(head, body, proven, arrived)).await;
-                if let Err(refusal) = &admitted.answer {
-                    self.note_limit(Problem::from(refusal));
-                }
-                return outcome::reply(admitted);
+                let registration = registration(head, body, proven, arrived);
+                return self.admit(guard, registration, span).await;
             }
             proven => proven.err(),
         };
@@ -82,13 +81,32 @@ impl Proxy {
         match (why_unmanaged, why) {
             (None, Some(why)) => {
                 guard.unproven(why, is_accepted);
-                outcome::unmanaged(reply, why.reason())
+                outcome::unmanaged(reply, why.reason(), span)
             }
             (why, _) => {
                 guard.unmanaged();
-                outcome::unmanaged(reply, why.unwrap_or_default())
+                outcome::unmanaged(reply, why.unwrap_or_default(), span)
             }
         }
+    }
+
+    async fn admit(
+        &self,
+        guard: &Arc<Guard>,
+        mut registration: Registration,
+        mut span: Option<&mut RequestSpan>,
+    ) -> Response<ReplyBody> {
+        if let Some(span) = &mut span {
+            registration.trace = span.trace();
+            if let Some(newcomer) = &registration.proven.user_id {
+                span.text(attributes::NEWCOMER, newcomer.as_str());
+            }
+        }
+        let admitted = guard.admit(registration).await;
+        if let Err(refusal) = &admitted.answer {
+            self.note_limit(Problem::from(refusal));
+        }
+        outcome::reply(admitted, span)
     }
 
     async fn registration_body(&self, body: Incoming, limit: usize) -> Result<Bytes, Problem> {
@@ -128,5 +146,6 @@ fn registration(mut head: Parts, body: Bytes, proven: Proven, arrived: Instant) 
         proven,
         arrived,
         by_hand: false,
+        trace: Trace::default(),
     }
 }

@@ -82,9 +82,10 @@ impl From<&UpstreamError> for Problem {
 }
 
 impl Problem {
-    /// The whole reply, to be sent as it is.
+    /// The whole reply, to be sent as it is. It says by an extension that it is no reply of `SnapTrade`'s.
     pub fn reply(&self) -> Response<ReplyBody> {
         let mut reply = json(self.status(), self.body());
+        reply.extensions_mut().insert(*self);
         let headers = reply.headers_mut();
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

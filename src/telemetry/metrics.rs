@@ -127,6 +127,7 @@ pub struct Metrics {
     config_reloads: Family<labels::Outcome, Counter>,
     tls_failures: Family<labels::Listener, Counter>,
     ops_token_failures: Counter,
+    spans_lost: Counter,
     connections_open: Arc<AtomicUsize>,
     requests_in_flight: Arc<AtomicUsize>,
     limits_reached: Arc<Reached>,
@@ -187,6 +188,7 @@ impl Metrics {
             config_reloads: register(own, "config_reloads", "Configurations loaded anew"),
             tls_failures: register(own, "tls_failures", "Connections on which TLS was not agreed on"),
             ops_token_failures: register(own, "ops_token_failures", "Wrong tokens sent to the ops plane"),
+            spans_lost: register(own, "spans_lost", "Spans that no collector took"),
             tenants: ArcSwap::default(),
             unknown: Place::of(UNKNOWN.into()),
             connections_open,
@@ -341,6 +343,11 @@ impl Metrics {
     /// Somebody sent the ops plane a wrong token.
     pub fn ops_token_failure(&self) {
         self.ops_token_failures.inc();
+    }
+
+    /// Spans that could not be exported; whoever exports them counts here.
+    pub fn spans_lost(&self) -> Counter {
+        self.spans_lost.clone()
     }
 
     /// The number of open connections of the data plane; whoever opens and closes them counts here.

@@ -4,6 +4,7 @@
 //! - [`metrics`]: counts and durations, for scraping.
 //! - [`limits`]: which limits are reached, counted and said now and then.
 //! - [`panics`]: what must not happen, told without secrets.
+//! - [`spans`]: traces, where an OpenTelemetry collector is to have them.
 //! - [`health`]: whether the process lives, and whether it should get traffic.
 
 pub mod health;
@@ -12,6 +13,7 @@ pub mod logging;
 pub mod metrics;
 pub mod panics;
 mod sink;
+pub mod spans;
 
 use std::error::Error;
 use std::fmt;

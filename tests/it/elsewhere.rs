@@ -217,6 +217,19 @@ async fn no_redirect_of_the_application_is_followed_by_notices_and_webhooks() {
 }
 
 #[tokio::test]
+async fn no_redirect_of_a_collector_is_followed() {
+    let elsewhere = Elsewhere::start().await;
+    let (collector, mut arrived) = redirecting(elsewhere.address).await;
+    let endpoint = format!("http://{collector}");
+    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint)];
+    let it = Harness::told(options(), &[], &env).await;
+    it.register("new").await;
+    it.stop().await;
+    until(&mut arrived, "POST /v1/traces").await;
+    elsewhere.was_left_alone().await;
+}
+
+#[tokio::test]
 async fn no_proxy_of_the_environment_is_used() {
     let elsewhere = Elsewhere::start().await;
     let mut application = Application::start().await;
@@ -235,6 +248,8 @@ async fn no_proxy_of_the_environment_is_used() {
     ];
     let mut variables = names.map(|name| (name, &*proxy)).to_vec();
     variables.extend(TWO_VARIABLES);
+    let endpoint = application.url("/spans");
+    variables.push(("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &*endpoint));
     let notices = format!(
         "tenants.default.eviction.notify_url={}",
         application.url("/notices")
@@ -257,5 +272,6 @@ async fn no_proxy_of_the_environment_is_used() {
     assert_eq!(application.next().await.target, "/notices");
     program.signal("TERM").await;
     assert_eq!(program.end().await.code, Some(0));
+    assert_eq!(application.next().await.target, "/spans");
     elsewhere.was_left_alone().await;
 }

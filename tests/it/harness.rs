@@ -47,6 +47,11 @@ pub(crate) struct Sidecar {
 impl Sidecar {
     /// `upstream` is an origin, `settings` are configuration keys and their values.
     pub(crate) async fn before(upstream: &str, settings: &[(&str, &str)]) -> Self {
+        Self::told(upstream, settings, &[]).await
+    }
+
+    /// `env` are variables.
+    pub(crate) async fn told(upstream: &str, settings: &[(&str, &str)], env: &[(&str, &str)]) -> Self {
         let common = [
             ("proxy.upstream", upstream),
             ("proxy.listen", ANY_PORT),
@@ -61,6 +66,10 @@ impl Sidecar {
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let sources = Sources {
             flags: flags.collect(),
+            env: env
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
             ..Sources::default()
         };
         let loaded = config::load(sources).unwrap_or_else(|faults| panic!("{faults}"));
@@ -139,12 +148,17 @@ impl Harness {
 
     /// `settings` are configuration keys and their values.
     pub(crate) async fn with(options: Options, settings: &[(&str, &str)]) -> Self {
+        Self::told(options, settings, &[]).await
+    }
+
+    /// `env` are variables.
+    pub(crate) async fn told(options: Options, settings: &[(&str, &str)], env: &[(&str, &str)]) -> Self {
         watched::begin();
         let sim = Simulator::start(options, ANY_PORT.parse().unwrap())
             .await
             .unwrap();
         let url = sim.url();
-        let sidecar = Sidecar::before(&url, settings).await;
+        let sidecar = Sidecar::told(&url, settings, env).await;
         let tenants = sidecar.tenants;
         let harness = Self {
             sim,

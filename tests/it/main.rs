@@ -56,6 +56,7 @@ mod targets;
 mod tenants;
 mod throttled;
 mod tls;
+mod traces;
 mod trouble;
 mod watched;
 mod webhooks;

@@ -16,6 +16,7 @@ use crate::harness::{
     ANY_PORT, CLIENT_ID, CONSUMER_KEY, FIVE, Registration, Reply, client, options, patiently, read,
 };
 use crate::program::{Ended, Program, run, simulator};
+use crate::traces::received;
 use crate::webhooks::{signature, webhook};
 
 const TOKEN: &str = "ops-token-needle-4711";
@@ -45,6 +46,7 @@ fn forms(secret: &str) -> Vec<String> {
 struct Story {
     sim: Simulator,
     application: Application,
+    collector: Application,
     program: Program,
     proxy: String,
     ops: String,
@@ -72,7 +74,13 @@ impl Story {
             application.url("/notice?key=notify-needle"),
         );
         fs::write(file, text).unwrap();
-        let mut program = Program::start(&["--config", file.to_str().unwrap()], &[]);
+        let collector = Application::start().await;
+        let endpoint = collector.url("/traces?key=collector-needle");
+        let env = [
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &*endpoint),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=header-needle"),
+        ];
+        let mut program = Program::start(&["--config", file.to_str().unwrap()], &env);
         let ready = program.logged("snaptrade-sidecar is ready").await;
         let text = |field: &str| ready[field].as_str().unwrap().to_owned();
         let secrets = [
@@ -89,11 +97,13 @@ impl Story {
             secrets: secrets
                 .iter()
                 .flat_map(|secret| forms(secret))
-                .chain([GUESS, FORGED, "forward-needle", "notify-needle"].map(str::to_owned))
+                .chain([GUESS, FORGED].map(str::to_owned))
+                .chain(["forward", "notify", "collector", "header"].map(|of| format!("{of}-needle")))
                 .collect(),
             told: Vec::new(),
             sim,
             application,
+            collector,
             program,
         }
     }
@@ -233,6 +243,13 @@ impl Story {
         self.program.signal("TERM").await;
         let Ended { code, out, err } = self.program.end().await;
         assert_eq!(code, Some(0), "{err}");
+        let spans = received(&mut self.collector).await;
+        assert!(spans.spans.len() > 20, "{}", spans.spans.len());
+        let exports = spans
+            .exports
+            .iter()
+            .map(|export| String::from_utf8_lossy(&export.body).into_owned());
+        self.told.extend(exports);
         self.told.extend([out, err]);
         (self.secrets, self.told)
     }
