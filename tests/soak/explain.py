@@ -168,6 +168,13 @@ def _was_deleted(call, facts):
     )
 
 
+def _took_a_slot(call, facts, client):
+    return any(
+        kind == "registered" and of == client and call.began * 1000 <= at <= call.ended * 1000
+        for kind, at, of, _, _ in facts.moments
+    )
+
+
 def _limit(call, facts):
     """SnapTrade's limit error reached the caller: why no room was made."""
     tenant = CLIENTS[call.tenant]
@@ -201,6 +208,9 @@ def _limit(call, facts):
         # Whose deletion did not show does not count, and may be there (R10).
         if facts.had_own_fault(call, tenant.client_id, ("delete",), UNSETTLED_SECONDS):
             return "fault: the sidecar's own calls"
+        # In this mode they are forwarded first, and one that comes just then may take a slot that was freed for nobody.
+        if tenant.mode == "on-limit-error" and _took_a_slot(call, facts, tenant.client_id):
+            return "somebody else took the slot"
         # Without turns, another replica may take the slot that was made.
         if facts.had_trouble(call, DATABASE, DATABASE_BACK_SECONDS):
             return "the database was away"

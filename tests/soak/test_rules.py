@@ -11,7 +11,7 @@ from book import Book, Call, Trouble
 from explain import explanation
 from facts import Facts
 from watch import rise
-from world import MANAGE_SECONDS
+from world import MANAGE_SECONDS, TENANTS
 
 CLIENT, TENANT = "SOAK-2", "full"
 START_MS = 1_000_000_000_000
@@ -222,6 +222,19 @@ class Explanations(unittest.TestCase):
         self.assertEqual(self.explained(troubles=[("database frozen", "")], **down), "the database was away")
         self.assertIsNone(self.explained(**down))
         self.assertIsNone(self.explained(troubles=[("database frozen", "")], **limit))
+
+
+    def test_where_all_are_forwarded_first_somebody_else_may_take_the_slot(self):
+        run = Run()
+        call = run.register("late", status=409, code="1012", detail="Connection Limit Reached")
+        call.admission = "forwarded; retried"
+        self.assertIsNone(explanation(call, run.facts()))
+        call.tenant = "limit"
+        client = next(tenant.client_id for tenant in TENANTS if tenant.name == "limit")
+        for line in run.lines:
+            if line["event"] == "call":
+                line["client"] = client
+        self.assertEqual(explanation(call, run.facts()), "somebody else took the slot")
 
 
 class Rising(unittest.TestCase):
