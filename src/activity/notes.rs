@@ -60,7 +60,7 @@ impl Noted {
     }
 }
 
-/// What one worker notes. Only the [`Teller`] looks in from elsewhere, and briefly.
+/// What one worker notes. Only the [`Teller`](super::Teller) looks in from elsewhere, and briefly.
 #[derive(Clone, Debug, Default)]
 pub struct Notes(Arc<Mutex<Noted>>);
 
