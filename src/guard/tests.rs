@@ -75,6 +75,14 @@ async fn r7_a_deletion_whose_intent_is_a_second_old_is_not_sent() {
     assert!(book.leave_by() <= clock::now());
 }
 
+/// A guard, and the registry that it writes to.
+fn alone() -> (Guard, Arc<Registry>) {
+    let config = config();
+    let means = means(&config);
+    let registry = Arc::clone(&means.registry);
+    (Guard::new(Arc::clone(&config.tenants[0]), means), registry)
+}
+
 fn intent_of(victim: &str, replica: &str) -> Entry {
     let mut entry = Entry::new(now(), "C", Event::Intent, replica);
     entry.user = Some(UserId::new(victim));
@@ -83,10 +91,7 @@ fn intent_of(victim: &str, replica: &str) -> Entry {
 
 #[tokio::test(start_paused = true)]
 async fn r7_anothers_intent_is_no_sent_deletion_and_is_not_taken_for_an_own_that_was_never_sent() {
-    let config = config();
-    let means = means(&config);
-    let registry = Arc::clone(&means.registry);
-    let guard = Guard::new(Arc::clone(&config.tenants[0]), means);
+    let (guard, registry) = alone();
     let mut held = Held::default();
     // Ours, of which no answer came, and one of another replica for the same user.
     let own = intent_of("a", "r");
@@ -109,10 +114,7 @@ async fn r7_anothers_intent_is_no_sent_deletion_and_is_not_taken_for_an_own_that
 
 #[tokio::test(start_paused = true)]
 async fn r5_a_registration_that_the_registry_did_not_take_is_told_to_it_later() {
-    let config = config();
-    let means = means(&config);
-    let registry = Arc::clone(&means.registry);
-    let guard = Guard::new(Arc::clone(&config.tenants[0]), means);
+    let (guard, registry) = alone();
     let user = UserId::new("a");
     let mut held = Held::default();
     held.unregistered = vec![(user.clone(), Millis(7))];
@@ -124,10 +126,7 @@ async fn r5_a_registration_that_the_registry_did_not_take_is_told_to_it_later() 
 
 #[tokio::test(start_paused = true)]
 async fn r4_whom_another_replica_evicted_before_its_registration_was_recorded_does_not_count() {
-    let config = config();
-    let means = means(&config);
-    let registry = Arc::clone(&means.registry);
-    let guard = Guard::new(Arc::clone(&config.tenants[0]), means);
+    let (guard, registry) = alone();
     let user = UserId::new("a");
     let mut held = Held::default();
     // Registered here, which the registry did not take; seen, evicted and forgotten there.
@@ -144,10 +143,7 @@ async fn r4_whom_another_replica_evicted_before_its_registration_was_recorded_do
 
 #[tokio::test(start_paused = true)]
 async fn r5_a_deletion_that_is_told_late_takes_no_age_from_who_was_registered_anew() {
-    let config = config();
-    let means = means(&config);
-    let registry = Arc::clone(&means.registry);
-    let guard = Guard::new(Arc::clone(&config.tenants[0]), means);
+    let (guard, registry) = alone();
     let user = UserId::new("a");
     let mut held = Held::default();
     // The application deleted it and registered it anew, while the registry took nothing.
@@ -163,10 +159,7 @@ async fn r5_a_deletion_that_is_told_late_takes_no_age_from_who_was_registered_an
 
 #[tokio::test(start_paused = true)]
 async fn r4_whom_the_application_deleted_here_and_another_replica_registered_again_is_there() {
-    let config = config();
-    let means = means(&config);
-    let registry = Arc::clone(&means.registry);
-    let guard = Guard::new(Arc::clone(&config.tenants[0]), means);
+    let (guard, registry) = alone();
     let (user, long) = (UserId::new("a"), Duration::from_secs(1));
     let mut held = Held::default();
     let known = registry.registered("C", &user, Millis(1), Source::Own);
