@@ -6,6 +6,16 @@ test:
 bench:
 	@benches/run
 
+# Builds what is published of a version, for this machine, into target/dist (docs/deploy/release.md).
+.PHONY: release
+release:
+	@deploy/release/release
+
+# Measures what a running sidecar executes, for `make release` to compile it by (deploy/release/profile).
+.PHONY: profile
+profile:
+	@deploy/release/profile
+
 # Counts the instructions of the hot path against benches/baseline.json; with WRITE=1, stores them there instead.
 .PHONY: bench-quick
 bench-quick:

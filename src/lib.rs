@@ -31,6 +31,9 @@
 //! - [`cli`]: the command line.
 //! - `simulation`: whole sidecars in a simulated world; for tests.
 
+/// The commit that it was built from, where the build was told.
+pub const COMMIT: Option<&str> = option_env!("SNAPTRADE_SIDECAR_COMMIT");
+
 pub mod types;
 
 pub mod clock;

@@ -25,11 +25,13 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use rustls::pki_types::CertificateDer;
 
+use crate::COMMIT;
 use crate::config::{self, Loaded, Sources};
 use crate::telemetry::chain;
 
@@ -38,7 +40,7 @@ use crate::telemetry::chain;
 /// Point the backend's SnapTrade base URL at it. Every call passes through untouched; when the backend registers a user
 /// and the key is full, the sidecar first deletes the user that the policy says can go.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+#[command(version = version(), after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -89,6 +91,15 @@ enum Command {
     Pause(operate::OneTenant),
     /// Manage a tenant's registrations again
     Resume(operate::OneTenant),
+}
+
+/// `0.1.0 (0a999f1c2b3d)`.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let version = env!("CARGO_PKG_VERSION");
+        COMMIT.map_or_else(|| version.to_owned(), |commit| format!("{version} ({commit})"))
+    });
+    &VERSION
 }
 
 /// Where the configuration comes from. A file, then the environment, then flags; the later wins.

@@ -390,7 +390,7 @@ impl Metrics {
 fn build() -> labels::Build {
     labels::Build {
         version: env!("CARGO_PKG_VERSION"),
-        commit: option_env!("SNAPTRADE_SIDECAR_COMMIT").unwrap_or(UNKNOWN),
+        commit: crate::COMMIT.unwrap_or(UNKNOWN),
     }
 }
 
