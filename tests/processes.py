@@ -142,6 +142,9 @@ class Simulator(Program):
             assert reply.status == 201, (user_id, reply.status)
         caller.close()
 
+    def remove_user(self, user_id):
+        self._control("DELETE", f"/users/{urllib.parse.quote(user_id, safe='')}")
+
     def set_options(self, **options):
         self._control("PATCH", "/options", options)
 

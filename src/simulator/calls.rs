@@ -26,6 +26,7 @@ pub enum CallKind {
     List,
     Delete,
     ResetSecret,
+    Login,
     /// Any other call, which is echoed.
     Other,
 }
@@ -39,6 +40,7 @@ impl CallKind {
             ("GET", "/snapTrade/listUsers") => Self::List,
             ("DELETE", "/snapTrade/deleteUser") => Self::Delete,
             ("POST", "/snapTrade/resetUserSecret") => Self::ResetSecret,
+            ("POST", "/snapTrade/login") => Self::Login,
             _ => Self::Other,
         }
     }

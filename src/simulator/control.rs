@@ -13,10 +13,11 @@ use super::arrived::Arrived;
 use super::calls::CallKind;
 use super::faults::{Fault, FaultKind};
 use super::options::{Options, millis};
+use super::portal::PAGES;
 use super::replies::{Reply, error, json};
 use super::state::State;
 
-const ROOT: &str = "/_simulator";
+pub(super) const ROOT: &str = "/_simulator";
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -66,6 +67,7 @@ pub(super) fn control(state: &mut State, call: &Arrived) -> Reply {
             state.clear_calls();
             shown(state)
         }
+        (&Method::GET, _) if rest.starts_with(PAGES) => state.links.page(&rest[PAGES.len()..]),
         _ => match rest
             .strip_prefix("/users/")
             .map(|id| percent_decode_str(id).decode_utf8())

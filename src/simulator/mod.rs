@@ -12,6 +12,7 @@
 //! | `GET /snapTrade/listUsers` | `["a","b_deleted"]` |
 //! | `DELETE /snapTrade/deleteUser?userId=…` | `{"status":"deleted","detail":"User queued for deletion; …","userId"}` |
 //! | `POST /snapTrade/resetUserSecret` | `{"userId","userSecret"}`; takes `userId` and `userSecret` from query or body |
+//! | `POST /snapTrade/login` | `{"redirectURI","sessionId"}`; a link to a page that stands in for the Connection Portal |
 //!
 //! Refusals are `{"detail":"…","status_code":N,"code":"…"}`:
 //!
@@ -57,6 +58,7 @@
 //! | `DELETE /_simulator/calls` | forgets the calls and begins `deletions` and `most_live` anew |
 //! | `POST /_simulator/users/<id>` | adds a user, whatever the limit: 201 `{"userId","userSecret"}`, or 409 |
 //! | `DELETE /_simulator/users/<id>` | takes a user away, at once and without a trace; 404 if there is none |
+//! | `GET /_simulator/portal/<token>` | the page that a login leads to; 404 where no login gave out that token |
 
 mod arrived;
 mod body;
@@ -67,6 +69,7 @@ mod faults;
 mod gzip;
 mod options;
 mod outside;
+mod portal;
 mod record;
 mod replies;
 mod serve;

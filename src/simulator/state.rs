@@ -15,6 +15,7 @@ use super::calls::{CallKind, Calls};
 use super::echo::echo;
 use super::faults::Faults;
 use super::options::Options;
+use super::portal::Links;
 use super::record::{Record, whom};
 use super::replies::{self, Reply, error, json};
 use super::signature::verifies;
@@ -54,6 +55,7 @@ pub(super) struct State {
     /// Users and rate limits of the further client ids, by their numbers.
     further: HashMap<usize, (Users, Throttle)>,
     pub(super) outbox: Outbox,
+    pub(super) links: Links,
     signatures: HashSet<String>,
     /// Where its clock does not follow the system's: what it shows at which moment.
     pub(super) clock: Option<(Instant, jiff::Timestamp)>,
@@ -94,6 +96,7 @@ struct ApiStatus {
 pub(super) struct Named {
     pub(super) user_id: Option<String>,
     user_secret: Option<String>,
+    pub(super) custom_redirect: Option<String>,
 }
 
 impl State {
@@ -108,6 +111,7 @@ impl State {
             throttle: Throttle::default(),
             further: HashMap::new(),
             outbox,
+            links: Links::default(),
             signatures: HashSet::new(),
             clock: None,
             observer: None,
@@ -203,7 +207,11 @@ impl State {
         let signed = match call.kind {
             CallKind::ApiStatus => false,
             CallKind::Other => self.options.verify_echo,
-            CallKind::Register | CallKind::List | CallKind::Delete | CallKind::ResetSecret => true,
+            CallKind::Register
+            | CallKind::List
+            | CallKind::Delete
+            | CallKind::ResetSecret
+            | CallKind::Login => true,
         };
         if signed && !call.body.is_whole() {
             return error(
@@ -221,6 +229,7 @@ impl State {
             CallKind::List => json(200, &self.users.listed(&self.options, now)),
             CallKind::Delete => self.delete(call, now),
             CallKind::ResetSecret => self.reset_secret(call, now),
+            CallKind::Login => self.login(call, now),
             CallKind::Other => echo(call),
         }
     }
@@ -287,11 +296,7 @@ impl State {
     fn delete(&mut self, call: &Arrived, now: Instant) -> Reply {
         let id = call.parameter("userId").unwrap_or_default();
         match self.users.delete(&id, &self.options, now) {
-            None => error(
-                self.options.unknown_user_status,
-                "1083",
-                "Invalid userID or userSecret provided",
-            ),
+            None => self.no_such_user(),
             Some(first) => {
                 self.deletions += usize::from(first);
                 if first {
@@ -311,19 +316,23 @@ impl State {
         }
     }
 
-    /// The user and its secret may stand in the query or in the body.
-    fn reset_secret(&mut self, call: &Arrived, now: Instant) -> Reply {
+    /// Whose call it is, if that user exists and its secret is right. Both may stand in the query or in the body.
+    pub(super) fn proven_user(&self, call: &Arrived, now: Instant) -> Option<String> {
         let body = named(call);
-        let id = call.parameter("userId").or(body.user_id).unwrap_or_default();
-        let secret = call.parameter("userSecret").or(body.user_secret);
-        let known = self.users.secret(&id, &self.options, now);
-        if known.is_none() || known != secret.as_deref() {
-            return error(
-                self.options.unknown_user_status,
-                "1083",
-                "Invalid userID or userSecret provided",
-            );
-        }
+        let id = call.parameter("userId").or(body.user_id)?;
+        let secret = call.parameter("userSecret").or(body.user_secret)?;
+        (self.users.secret(&id, &self.options, now) == Some(&secret)).then_some(id)
+    }
+
+    pub(super) fn no_such_user(&self) -> Reply {
+        let status = self.options.unknown_user_status;
+        error(status, "1083", "Invalid userID or userSecret provided")
+    }
+
+    fn reset_secret(&mut self, call: &Arrived, now: Instant) -> Reply {
+        let Some(id) = self.proven_user(call, now) else {
+            return self.no_such_user();
+        };
         let new = self.new_uuid();
         self.users.change_secret(&id, new.clone(), &self.options, now);
         json(

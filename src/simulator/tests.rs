@@ -12,6 +12,7 @@ use super::*;
 
 mod echoes;
 mod failures;
+mod portal;
 mod records;
 mod unknowns;
 

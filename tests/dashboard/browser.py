@@ -40,13 +40,15 @@ class Browser:
 
 
 class Visit:
-    """A tab at the dashboard of a sidecar, with a token or without.
+    """A tab at the dashboard of a sidecar, with a token or without; or at another page of a server.
 
     With `folder` the page's files are taken from there and all else (headers too) from the sidecar, so that a change to
     the page can be seen without building the program.
     """
 
-    def __init__(self, browser, ops, token=None, viewport=DESKTOP, scheme="light", folder=None, scale=1):
+    def __init__(
+        self, browser, ops, token=None, viewport=DESKTOP, scheme="light", folder=None, scale=1, path="/dashboard"
+    ):
         self.ops = ops
         self.faults = []
         self._tolerated = []
@@ -63,7 +65,7 @@ class Visit:
         self._watch()
         if folder:
             self.page.route(re.compile(r"/dashboard(/[^/]+)?(\?.*)?$"), lambda route: from_folder(route, folder))
-        self.page.goto(f"{ops}/dashboard")
+        self.page.goto(ops + path)
 
     def _watch(self):
         def on_console(message):

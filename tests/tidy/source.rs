@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{fs, io};
 
 /// What is not the project's own: version control, and what tools put there.
-const NOT_OURS: [&str; 4] = [".git", "__pycache__", "node_modules", "target"];
+const NOT_OURS: [&str; 6] = [".git", ".venv", "__pycache__", "dist", "node_modules", "target"];
 
 /// A text file of the project.
 pub(crate) struct File {
