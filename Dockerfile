@@ -13,7 +13,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target,sharing=locked \
     find src -type f -exec touch {} + \
     && cargo build --release --locked --bin snaptrade-sidecar \
-    && install -D -m 0755 target/release/snaptrade-sidecar /out/snaptrade-sidecar
+    && install -D -m 0755 target/release/snaptrade-sidecar /out/snaptrade-sidecar \
+    && install -d -m 0700 /out/data
 
 # The C library and nothing else: no shell, no package manager. The roots of TLS are in the program.
 FROM gcr.io/distroless/cc-debian13:nonroot
@@ -25,6 +26,8 @@ LABEL org.opencontainers.image.title="snaptrade-sidecar" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /out/snaptrade-sidecar /snaptrade-sidecar
+# For a SQLite registry. A volume that is mounted there while it is new takes over the owner.
+COPY --from=build --chown=65532:65532 /out/data /data
 
 # PORT rather than the listen address: a platform that sets PORT, and an operator who sets
 # SNAPTRADE_SIDECAR__PROXY__LISTEN, both still have the last word.
