@@ -79,16 +79,24 @@ class Program:
             if made is not None:
                 return made
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def stop(self):
         """Ends the process and returns its exit code; one that does not end by itself has failed."""
         self._process.stdin.close()
         self._process.terminate()
+        return self._ended()
+
+    def _ended(self):
+        """The exit code of a process that was told to end."""
         try:
             return self._process.wait(STOP_SECONDS_MAX)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            raise AssertionError(self._story(f"did not end within {STOP_SECONDS_MAX} s of SIGTERM")) from None
+            raise AssertionError(self._story(f"did not end within {STOP_SECONDS_MAX} s")) from None
         finally:
             for reader in self._readers:
                 reader.join()
