@@ -55,7 +55,7 @@ impl Guard {
 }
 
 /// A call that makes a user's secret worth nothing, from before it is sent. Dropping it, for whatever reason, also by the
-/// caller's leaving, drops the reply that is kept for the user (R12).
+/// caller's leaving, drops the reply that is kept for the user, or that comes yet to what was sent before (R12).
 #[derive(Debug)]
 pub struct Outdating<'a> {
     guard: &'a Guard,
@@ -72,7 +72,7 @@ impl Outdating<'_> {
 impl Drop for Outdating<'_> {
     fn drop(&mut self) {
         if let Some(user) = &self.user {
-            self.guard.replays.forget(user);
+            self.guard.replays.outdate(user);
         }
     }
 }
