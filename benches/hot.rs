@@ -22,7 +22,7 @@ use snaptrade_sidecar::admission::roster::Roster;
 use snaptrade_sidecar::admission::{Admission, Circumstances, Deletion, Event, Reply, Terms};
 use snaptrade_sidecar::proxy::headers::strip_hop_by_hop;
 use snaptrade_sidecar::simulator::{Dialect, sign};
-use snaptrade_sidecar::snaptrade::proof::{RegistrationView, prove};
+use snaptrade_sidecar::snaptrade::proof::{CallView, prove};
 use snaptrade_sidecar::snaptrade::route::Route;
 use snaptrade_sidecar::snaptrade::signature::SigningKey;
 use snaptrade_sidecar::types::{ClientId, ConsumerKey, Timestamp, UserId};
@@ -93,7 +93,7 @@ fn verify(times: usize) {
     let signature = sign("bench", Dialect::PYTHON, REGISTER, QUERY, BODY.as_bytes()).unwrap();
     let client_id = ClientId::new("BENCH");
     for _ in 0..times {
-        let view = RegistrationView {
+        let view = CallView {
             path: black_box(REGISTER),
             query: QUERY,
             signature: Some(signature.as_bytes()),

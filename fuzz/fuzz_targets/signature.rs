@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use snaptrade_sidecar::simulator;
 use snaptrade_sidecar::snaptrade::canonical::{Canonical, DEPTH_MAX, Escaping, NotCanonical};
-use snaptrade_sidecar::snaptrade::proof::{RegistrationView, prove};
+use snaptrade_sidecar::snaptrade::proof::{CallView, prove};
 use snaptrade_sidecar::snaptrade::query;
 use snaptrade_sidecar::snaptrade::route::{PREFIX, without_prefix};
 use snaptrade_sidecar::snaptrade::signature::SigningKey;
@@ -114,7 +114,7 @@ fn proof_rests_on_client_and_time(
     canonical: &Canonical,
     signature: &[u8],
 ) {
-    let view = RegistrationView {
+    let view = CallView {
         path: call.path,
         query: call.query,
         signature: Some(signature),

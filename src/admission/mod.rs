@@ -220,6 +220,7 @@ enum State {
 
 /// What a limit error left behind.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 struct AfterLimit {
     /// What the list said before the error: how many live users there were, and who was on the way out.
     before: Option<(usize, Vec<UserId>)>,
@@ -227,6 +228,8 @@ struct AfterLimit {
     was_freed: bool,
     /// Whose end is awaited: those that were on their way out when waiting began.
     awaited: Option<Vec<UserId>>,
+    /// Some of them were users whose deletion by the application was not answered, and who may prove to be there.
+    awaits_answer: bool,
     /// Somebody had just gone whom SnapTrade may have counted yet: that is waited for.
     awaits_count: bool,
     /// Somebody was evicted since.

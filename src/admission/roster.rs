@@ -2,6 +2,7 @@
 
 mod gone;
 mod remember;
+mod unanswered;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -75,7 +76,12 @@ pub struct Roster {
     /// Those whose deletion was sent and did not show within the settle time, and when it was sent. It may still happen, so
     /// that they neither count nor are deleted again.
     doomed: HashMap<UserId, Departure>,
-    /// Those of them that another replica settled, which tells when they go.
+    /// Those whose deletion by the application is under way or had no answer, and when it was sent: they may be gone, whatever a
+    /// list says that lags.
+    unanswered: HashMap<UserId, Departure>,
+    /// Since when it is known of them after all, whatever became of deletions that were sent before.
+    cleared: HashMap<UserId, Instant>,
+    /// Those of the doomed that another replica settled, which tells when they go.
     settled_elsewhere: HashSet<UserId>,
     /// The doomed that are gone by now, until somebody asks.
     gone: Vec<UserId>,
@@ -152,7 +158,7 @@ impl Roster {
 
     /// Whether the list is wrong, or may be, in naming this user.
     fn is_on_its_way(&self, id: &UserId) -> bool {
-        self.removed.contains_key(id) || self.doomed.contains_key(id)
+        self.removed.contains_key(id) || self.doomed.contains_key(id) || self.unanswered.contains_key(id)
     }
 
     /// `listUsers` may lag: a user that we just registered counts, one that we just saw go does not.
@@ -163,8 +169,6 @@ impl Roster {
         now: Instant,
         settle: Duration,
     ) -> Vec<UserId> {
-        let lingering = entries.extract_if(.., |id| self.is_on_its_way(id));
-        self.lingering = lingering.collect();
         // What is known of a user outlives a list that misses it for once, or the youngest would become one of unknown
         // age, and go first.
         self.registered.retain(|id, user| {
@@ -176,6 +180,8 @@ impl Roster {
             let last_known = user.listed.unwrap_or(user.at);
             now.duration_since(last_known) < settle
         });
+        let lingering = entries.extract_if(.., |id| self.is_on_its_way(id));
+        self.lingering = lingering.collect();
         entries
     }
 
@@ -203,6 +209,7 @@ impl Roster {
         self.removed.remove(id);
         self.doomed.remove(id);
         self.missing.remove(id);
+        self.clear(id, now);
         // It was gone, or it could not have been registered anew.
         self.unresolved.take_if(|unresolved| unresolved.victim == *id);
         self.registered.insert(
@@ -237,28 +244,6 @@ impl Roster {
         }
     }
 
-    /// The deletion that was intended at `intended` did not show in time.
-    pub fn doom(&mut self, id: &UserId, intended: Instant) {
-        let departure = self.departure(id, intended);
-        self.doomed.insert(id.clone(), departure);
-        if let Some((_, entries)) = &mut self.listed {
-            self.lingering.extend(entries.extract_if(.., |entry| entry == id));
-        }
-    }
-
-    /// Another replica settled the unresolved deletion. Where it gave it up, it may still happen.
-    pub fn settled_elsewhere(&mut self) {
-        if let Some(Unresolved { victim, intended, .. }) = self.unresolved.take() {
-            self.doom(&victim, intended);
-            self.settled_elsewhere.insert(victim);
-        }
-    }
-
-    /// The doomed that a list no longer named.
-    pub fn take_gone(&mut self) -> Vec<UserId> {
-        std::mem::take(&mut self.gone)
-    }
-
     /// A deletion is about to be sent: it counts for the fuse.
     pub(super) fn count_deletion(&mut self, fuse: Fuse, clock: Millis) {
         self.deletions.retain(|at| fuse.counts(*at, clock));
@@ -289,14 +274,16 @@ impl Roster {
         self.entries().contains(id)
     }
 
-    /// Whether this user may be there: listed, or taken off the list for a deletion that never showed.
+    /// Whether this user may be there: listed, or taken off the list for a deletion that did not show.
     pub fn is_there(&self, id: &UserId) -> bool {
         self.lists(id) || self.may_still_be(id)
     }
 
-    /// Whether this user's deletion was sent and did not show, and the last list still named it: it may be there.
+    /// Whether this user's deletion was sent and did not show, or was not answered, and the last list still named it: it may be
+    /// there.
     pub(super) fn may_still_be(&self, id: &UserId) -> bool {
-        self.doomed.contains_key(id) && self.lingering.contains(id)
+        let may_be_gone = self.doomed.contains_key(id) || self.unanswered.contains_key(id);
+        may_be_gone && self.lingering.contains(id)
     }
 
     /// Whether an id is listed that differs in case or in white space around it at most. SnapTrade may take the two for
@@ -304,7 +291,8 @@ impl Roster {
     pub fn lists_alike(&self, id: &UserId) -> bool {
         let wanted: Vec<char> = plain(id).collect();
         let is_alike = |entry: &UserId| plain(entry).eq(wanted.iter().copied());
-        self.entries().iter().any(is_alike)
+        let may_still_be = |id: &&UserId| self.may_still_be(id);
+        self.entries().iter().any(is_alike) || self.lingering.iter().filter(may_still_be).any(is_alike)
     }
 
     /// The last confirmed list and when it was fetched, while it holds.

@@ -180,6 +180,11 @@ impl Turn<'_> {
         if wait && buried > 0 && live + buried >= self.terms.max_users {
             return self.pause_or(Reason::TimedOut);
         }
+        // Somebody else would go for a slot that is free, or a user be one too many: it is waited for what became of them.
+        let unanswered = self.roster.listed_unanswered();
+        if self.terms.mode == Mode::Enforce && unanswered > 0 && live + unanswered >= self.terms.max_users {
+            return self.pause_or(Reason::TimedOut);
+        }
         match (live + 1).saturating_sub(self.terms.max_users) {
             0 => self.forward(),
             needed => self.evict(needed),
@@ -194,6 +199,7 @@ impl Turn<'_> {
             }
             if let Some(limit) = &mut self.admission.limit {
                 limit.awaited.get_or_insert_with(|| self.roster.going());
+                limit.awaits_answer |= self.roster.listed_unanswered() > 0;
             }
             // The one retry must not be wasted, so that a tombstone of our own eviction is waited for as well.
             return self.pause_or(self.still_waiting());
@@ -218,7 +224,8 @@ impl Turn<'_> {
         if limit.evicted || vanished || fewer || was_freed {
             return self.retry();
         }
-        if limit.awaited.is_some() {
+        // Whom the application did not delete after all is there, as SnapTrade said: then room is made as for anybody.
+        if limit.awaited.is_some() && !limit.awaits_answer {
             return self.give_up(self.still_waiting());
         }
         if let Some(step) = self.await_freed_slot(limit.awaits_count) {
@@ -310,9 +317,12 @@ impl Turn<'_> {
         }
     }
 
-    /// A retry that succeeded, once nothing but the end of deletions had been waited for, shows that they took slots.
+    /// A retry that succeeded, once nothing but the end of deletions had been waited for, shows that they took slots: unless
+    /// they were only sent.
     fn learn_whether_tombstones_count(&mut self) {
-        let only_waited = |limit: &AfterLimit| (limit.awaited.is_some() || limit.was_freed) && !limit.evicted;
+        let only_waited = |limit: &AfterLimit| {
+            (limit.awaited.is_some() || limit.was_freed) && !limit.evicted && !limit.awaits_answer
+        };
         let waited = self.admission.limit.as_ref().is_some_and(only_waited);
         if self.admission.retried && waited && !self.roster.tombstones_count {
             self.roster.tombstones_count = true;

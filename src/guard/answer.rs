@@ -49,6 +49,8 @@ impl fmt::Debug for Registration {
 /// What became of a registration.
 pub struct Admitted {
     pub answer: Result<Response<Bytes>, Refusal>,
+    /// When the registration that this is the answer to left, if one did.
+    pub sent: Option<Instant>,
     /// Those whose deletion is confirmed; the application may drop what it stored for them.
     pub evicted: Vec<UserId>,
     /// The one whose deletion was sent and has not been seen to happen; better taken as gone too.
@@ -83,6 +85,7 @@ impl Admitted {
     pub(super) fn refused(refusal: Refusal) -> Self {
         Self {
             answer: Err(refusal),
+            sent: None,
             evicted: Vec::new(),
             unsettled: None,
             retried: false,

@@ -237,8 +237,8 @@ impl Guard {
         if !book.is_open() {
             return Err(unreadable().into());
         }
-        // The application just deleted somebody, perhaps this one.
-        if roster.list().is_none() {
+        // The application just deleted somebody, perhaps this one, or is about to.
+        if roster.list().is_none() || roster.is_unanswered(user) {
             return Err(Unable::Busy);
         }
         // By what is configured now.

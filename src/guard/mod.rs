@@ -34,7 +34,7 @@ use crate::config::Tenant;
 use crate::notices::Notices;
 use crate::registry::Registry;
 use crate::snaptrade::canonical::Canonical;
-use crate::snaptrade::proof::{self, Proven, RegistrationView, Unproven};
+use crate::snaptrade::proof::{self, CallView, Proven, Unproven};
 use crate::snaptrade::signature::SigningKey;
 use crate::telemetry::metrics::{Metrics, Place};
 use crate::types::{Millis, Timestamp, UserId};
@@ -44,7 +44,7 @@ use crate::upstream::manage::Manage;
 pub use answer::{Admitted, Refusal, Registration};
 use book::Held;
 pub use by_hand::{ByHand, Unable};
-pub use changes::Doubt;
+pub use changes::{Deleting, Doubt};
 pub use in_force::{InForce, Latest, Live};
 use journal::now;
 pub use look::{LookError, Seen};
@@ -241,8 +241,8 @@ impl Guard {
         self.state.registrations.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the registration comes from the holder of this tenant's key, now.
-    pub fn prove(&self, request: RegistrationView<'_>, now: Timestamp) -> Result<Proven, Unproven> {
+    /// Whether the call comes from the holder of this tenant's key, now.
+    pub fn prove(&self, request: CallView<'_>, now: Timestamp) -> Result<Proven, Unproven> {
         let max_age = self.tenant.signature_max_age;
         proof::prove(&self.key, &self.tenant.client_id, request, now, max_age)
     }

@@ -242,7 +242,7 @@ impl Guard {
                 .unwrap_or_else(|passed| Err(Refusal::Upstream(UpstreamError::broke_off(passed)))),
             Err(error) => Err(Refusal::Upstream(error)),
         };
-        story.forwarded(&response, resign, clock::since(began), step);
+        story.forwarded(&response, resign, began, step);
         let reply = match &response {
             Ok(response) => self.understand(registration, response),
             // What never left had no effect.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use super::book::Held;
+use super::changes::Unanswered;
 use super::look::LookError;
 use super::replay::Kept;
 use super::{Guard, Seen, lock};
@@ -28,6 +29,8 @@ pub(super) struct State {
     pub(super) paused: AtomicBool,
     pub(super) queued: AtomicUsize,
     pub(super) departures: Mutex<VecDeque<(UserId, Instant)>>,
+    /// See [`Guard::deleting`].
+    pub(super) unanswered: Mutex<Vec<Unanswered>>,
     /// See [`Guard::doubt`].
     pub(super) in_doubt: AtomicBool,
     pub(super) seen: Mutex<Option<Seen>>,

@@ -37,6 +37,8 @@ pub(super) struct Story<'a> {
     /// `list 200 51ms id=…, delete 200 49ms id=…`: the calls in order, with `SnapTrade`'s request ids.
     steps: String,
     calls: u32,
+    /// When the registration left last.
+    sent: Option<Instant>,
 }
 
 impl<'a> Story<'a> {
@@ -50,6 +52,7 @@ impl<'a> Story<'a> {
             queued: clock::since(registration.arrived),
             steps: String::new(),
             calls: 0,
+            sent: None,
         }
     }
 
@@ -88,9 +91,11 @@ impl<'a> Story<'a> {
         &mut self,
         answer: &Result<Response<Bytes>, Refusal>,
         resigned: bool,
-        took: Duration,
+        began: Instant,
         mut step: Step,
     ) {
+        self.sent = Some(began);
+        let took = clock::since(began);
         match answer {
             Ok(reply) => step.answered(reply.status().as_u16(), reply.headers()),
             Err(refusal) => step.failed(refusal.token()),
@@ -170,6 +175,7 @@ impl<'a> Story<'a> {
         let took = clock::since(self.arrived);
         let admitted = Admitted {
             answer,
+            sent: self.sent,
             evicted: admission.evicted().to_vec(),
             unsettled: admission.unsettled().cloned(),
             retried: admission.retried(),

@@ -5,6 +5,7 @@ use super::journal::now;
 use super::*;
 use crate::activity::Teller;
 use crate::admission::known::Source;
+use crate::admission::roster::Roster;
 use crate::config::{self, Config, Sources};
 use crate::notices::{self, Schedule};
 use crate::registry::{Entry, Event};
@@ -180,4 +181,44 @@ async fn r4_whom_the_application_deleted_here_and_another_replica_registered_aga
         .take(list, now, now, Millis(0), Duration::from_secs(20))
         .unwrap();
     assert!(roster.lists(&user));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r4_whom_the_application_deletes_counts_only_after_its_answer_or_the_settle_time() {
+    let (guard, _) = alone();
+    let (user, settle) = (UserId::new("a"), guard.terms().settle_timeout);
+    let mut roster = Roster::default();
+    let mut counts = || {
+        guard.note_changes(&mut roster);
+        let (list, now) = (vec![user.clone()], clock::now());
+        roster.take(list, now, now, Millis(0), settle).unwrap();
+        roster.lists(&user)
+    };
+    let (first, second) = (guard.deleting(user.clone()), guard.deleting(user.clone()));
+    tokio::time::advance(settle * 2).await;
+    assert!(!counts(), "it is under way");
+    drop(first);
+    // SnapTrade knows no such user, which says nothing against the first.
+    second.answered();
+    tokio::time::advance(settle / 2).await;
+    assert!(!counts());
+    tokio::time::advance(settle / 2).await;
+    assert!(counts());
+    let refused = guard.deleting(user.clone());
+    assert!(!counts());
+    refused.answered();
+    assert!(counts());
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_unanswered_deletions_are_noted_and_make_room_when_they_are_over() {
+    let (guard, _) = alone();
+    let noted = || lock(&guard.state.unanswered).len();
+    for number in 0..2_000 {
+        drop(guard.deleting(UserId::new(number.to_string())));
+    }
+    assert_eq!(noted(), 1_024);
+    tokio::time::advance(guard.terms().settle_timeout).await;
+    drop(guard.deleting(UserId::new("last")));
+    assert_eq!(noted(), 1);
 }

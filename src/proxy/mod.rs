@@ -276,10 +276,15 @@ impl Proxy {
         arrived: Instant,
     ) -> Passed {
         let user = user_of(&request);
+        let is_proven = registration::is_proven_without_body(guard, &request);
         let mut request = streaming(request, self.shared.body_idle_timeout);
         // However this ends, also by the caller's leaving.
         let _doubt = guard.doubt();
         let kept = user.as_ref().map(|user| guard.outdating(user));
+        let deleting = user
+            .clone()
+            .filter(|_| is_proven)
+            .map(|user| guard.deleting(user));
         let passed = self.pass(view, &mut request, Route::DeleteUser, arrived).await;
         if let Some(kept) = kept.filter(|_| is_plainly_refused(&passed.0)) {
             kept.stands();
@@ -287,6 +292,10 @@ impl Proxy {
         if let Some(user) = user.filter(|_| passed.0.status().is_success()) {
             self.shared.tally.departed(guard.client_id(), user.clone());
             guard.departed(user);
+        }
+        // After that, so that who is gone counts at no time.
+        if let Some(deleting) = deleting.filter(|_| is_decided(&passed.0)) {
+            deleting.answered();
         }
         passed
     }
@@ -343,6 +352,15 @@ fn user_of(request: &Request<Incoming>) -> Option<UserId> {
 fn is_plainly_refused(reply: &Response<ReplyBody>) -> bool {
     let judged = answer::classify_deletion(reply.status().as_u16());
     matches!(judged, Deletion::Refused | Deletion::Rejected)
+}
+
+/// Whether it is known what came of a deletion: SnapTrade said so, or it never got there. What it throttled it did not do.
+fn is_decided(reply: &Response<ReplyBody>) -> bool {
+    if let Some(problem) = reply.extensions().get::<Problem>() {
+        return !problem.may_have_taken_effect();
+    }
+    let status = reply.status().as_u16();
+    status == 429 || answer::classify_deletion(status) != Deletion::Unclear
 }
 
 fn streaming(request: Request<Incoming>, idle: Duration) -> Request<RequestBody> {

@@ -17,7 +17,7 @@ use crate::admission::policy::Mode;
 use crate::clock;
 use crate::guard::{Guard, Registration};
 use crate::snaptrade::canonical::Canonical;
-use crate::snaptrade::proof::{Proven, RegistrationView};
+use crate::snaptrade::proof::{CallView, Proven};
 use crate::snaptrade::route::Route;
 use crate::telemetry::spans::{RequestSpan, Trace, attributes};
 use crate::types::{Timestamp, UserId};
@@ -57,7 +57,7 @@ impl Proxy {
             Ok(body) => body,
             Err(problem) => return self.refused(problem),
         };
-        let seen = RegistrationView {
+        let seen = CallView {
             path: head.uri.path(),
             query: head.uri.query().unwrap_or_default(),
             signature: signature(&head.headers),
@@ -122,6 +122,17 @@ impl Proxy {
             Err(error) => Err(Problem::from(&UpstreamError::caller_body(error))),
         }
     }
+}
+
+/// Whether the holder of the key asks for this. Of a call with a body, which is not read here, that is not known.
+pub(super) fn is_proven_without_body(guard: &Guard, request: &Request<Incoming>) -> bool {
+    let call = CallView {
+        path: request.uri().path(),
+        query: request.uri().query().unwrap_or_default(),
+        signature: signature(request.headers()),
+        body: &[],
+    };
+    request.body().is_end_stream() && guard.prove(call, Timestamp::from(clock::wall())).is_ok()
 }
 
 /// Whom a registration's body names.

@@ -97,6 +97,14 @@ impl Problem {
         reply
     }
 
+    /// Whether `SnapTrade` may have acted on the request.
+    pub(super) fn may_have_taken_effect(&self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamBrokeOff | Self::UpstreamTimeout | Self::UpstreamProtocol
+        )
+    }
+
     fn body(&self) -> String {
         let body = serde_json::json!({
             "detail": self.detail(),

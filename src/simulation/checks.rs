@@ -238,8 +238,9 @@ impl Witness {
         self.require(!is_for_nothing, || {
             format!("R4: {victim} is deleted although there was room again when the users were listed")
         });
+        let departures = hardships.departures && !self.knows_of_departures(ground);
         let disturbed =
-            hardships.outsiders || hardships.departures || hardships.hands || forgets || self.may_be_lied_to;
+            hardships.outsiders || departures || hardships.hands || forgets || self.may_be_lied_to;
         if ground.is_by_hand || was_refused || disturbed || self.terms.mode != Mode::Enforce {
             return;
         }
@@ -256,6 +257,16 @@ impl Witness {
         self.require(!doomed.contains(victim), || {
             format!("R10: {victim} is deleted twice")
         });
+    }
+
+    /// Whether whom the application deleted, or may have, is in this machine's memory. What comes after the intent is too late.
+    fn knows_of_departures(&self, ground: &Ground<'_>) -> bool {
+        let hardships = self.plan.hardships;
+        // By a clock that was set, nobody can prove who they are.
+        let forgets = hardships.crashes || hardships.terms || hardships.walls;
+        let departed = self.departures.get(ground.machine.name()).copied();
+        let is_late = departed.is_some_and(|at| ground.committed.is_none_or(|committed| at >= committed));
+        self.plan.replicas == 1 && !forgets && !is_late
     }
 
     /// One that is far above its limit is a wrong setting.

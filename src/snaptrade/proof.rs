@@ -1,4 +1,4 @@
-//! Whether a registration is proven to come from the holder of a tenant's key. Nobody is evicted for one that is not.
+//! Whether a call is proven to come from the holder of a tenant's key. Nobody is evicted for a registration that is not.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use super::query::{self, Duplicate};
 use super::signature::{Form, SigningKey};
 use crate::types::{ClientId, Timestamp, UserId};
 
-/// The parts of a registration that its signature covers, as they came.
+/// The parts of a call that its signature covers, as they came.
 #[derive(Clone, Copy)]
-pub struct RegistrationView<'r> {
+pub struct CallView<'r> {
     pub path: &'r str,
     /// Raw, without the `?`.
     pub query: &'r str,
@@ -20,15 +20,15 @@ pub struct RegistrationView<'r> {
 }
 
 /// Query, signature and body stay out of logs.
-impl fmt::Debug for RegistrationView<'_> {
+impl fmt::Debug for CallView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistrationView")
+        f.debug_struct("CallView")
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
 }
 
-/// What a proven registration says, and what it takes to sign it again.
+/// What a proven call says, and what it takes to sign it again.
 #[derive(Clone, Debug)]
 pub struct Proven {
     pub form: Form,
@@ -38,7 +38,7 @@ pub struct Proven {
     pub body: Canonical,
 }
 
-/// Why a registration proves nothing.
+/// Why a call proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unproven {
     DuplicateParameter,
@@ -96,11 +96,11 @@ impl From<NotCanonical> for Unproven {
     }
 }
 
-/// Checks a registration against a tenant's client id and key. `max_age` counts whole seconds, both ways.
+/// Checks a call against a tenant's client id and key. `max_age` counts whole seconds, both ways.
 pub fn prove(
     key: &SigningKey,
     client_id: &ClientId,
-    request: RegistrationView<'_>,
+    request: CallView<'_>,
     now: Timestamp,
     max_age: Duration,
 ) -> Result<Proven, Unproven> {
@@ -150,7 +150,7 @@ mod tests {
     fn signed(query: &str, body: &[u8], now: Timestamp) -> Result<Proven, Unproven> {
         let content = Canonical::read(body).unwrap_or(Canonical::null());
         let signature = key().sign(Form::OURS, PATH, query, &content);
-        let request = RegistrationView {
+        let request = CallView {
             path: PATH,
             query,
             signature: Some(signature.as_bytes()),
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn r2_without_the_right_signature_nothing_is_proven() {
         let with = |signature| {
-            let request = RegistrationView {
+            let request = CallView {
                 path: PATH,
                 query: QUERY,
                 signature,
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn r13_a_registration_prints_neither_query_nor_signature_nor_body() {
-        let request = RegistrationView {
+        let request = CallView {
             path: PATH,
             query: QUERY,
             signature: Some(b"s1g"),
@@ -257,7 +257,7 @@ mod tests {
         };
         assert_eq!(
             format!("{request:?}"),
-            "RegistrationView { path: \"/snapTrade/registerUser\", .. }"
+            "CallView { path: \"/snapTrade/registerUser\", .. }"
         );
     }
 }

@@ -1,7 +1,7 @@
 """What explains an error that a caller saw: a fault that struck this very call, or a trouble at that time, and only if
 it can bring about that error. What nothing here explains fails the soak."""
 
-from world import ADMISSION_SECONDS, RESPONSE_SECONDS, TENANTS, UNSETTLED_SECONDS
+from world import ADMISSION_SECONDS, RESPONSE_SECONDS, SETTLE_SECONDS, TENANTS, UNSETTLED_SECONDS
 
 BROKEN = ("reset_before", "reset_after", "close_before", "close_after")
 UNANSWERED = ("hang", "hang_after", "delay_ms", "delay_after_ms")
@@ -199,6 +199,9 @@ def _limit(call, facts):
         before = UNSETTLED_SECONDS if reason == "nobody-evictable" else 1
         if facts.had_own_fault(call, tenant.client_id, ("list", "delete"), before):
             return "fault: the sidecar's own calls"
+        # Until it is known whether it is gone, nobody goes for a newcomer.
+        if reason == "timed-out" and facts.had_unanswered_deletion(call, SETTLE_SECONDS):
+            return "a deletion by the application had no answer"
         if reason == "timed-out" and (found := _delayed(call, facts, tenant.client_id)):
             return found
         return _outside(call, facts)

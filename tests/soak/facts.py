@@ -34,6 +34,7 @@ class Facts:
                 self._read(json.loads(line))
         self.journal = journal
         self.troubles = book.troubles
+        self.calls = book.calls
         self.by_label = defaultdict(list)
         for entry in self.entries.values():
             if entry.label:
@@ -74,6 +75,17 @@ class Facts:
             if fits and trouble.began <= call.ended and call.began - before <= trouble.ended:
                 return True
         return False
+
+    def had_unanswered_deletion(self, call, before):
+        """Whether a deletion by the application had no answer meanwhile, or so many seconds before."""
+        return any(
+            other.shape == "deletion"
+            and other.tenant == call.tenant
+            and (other.failure or other.left or other.status >= 500)
+            and other.began <= call.ended
+            and call.began - before <= other.ended
+            for other in self.calls
+        )
 
     def had_own_fault(self, call, client, calls, before=0.0):
         """Whether one of the sidecar's own calls for this client went wrong meanwhile, or so many seconds before."""

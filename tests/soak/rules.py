@@ -8,8 +8,8 @@ from world import CONSUMER_KEY, MANAGE_SECONDS, NOTIFY_SECRET, PROTECTED, SETTLE
 
 # Of admissions in these modes somebody makes room first.
 MANAGED = {tenant.client_id: tenant for tenant in TENANTS if tenant.mode == "enforce"}
-# A deletion of the application's own may pass a list that is under way; where its reply is lost, lists may name the user for as
-# long as they lag (ARCHITECTURE.md, known edges).
+# A deletion of the application's own may pass a list of the other replica that is under way; where its reply is lost, lists
+# may name the user there for as long as they lag (ARCHITECTURE.md, known edges).
 CROSSING_MS = 2_000
 LAGGING_MS = SETTLE_SECONDS * 1000
 # Reasons for which a registration is forwarded although there may be no room (R14).

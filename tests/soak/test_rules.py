@@ -236,6 +236,15 @@ class Explanations(unittest.TestCase):
                 line["client"] = client
         self.assertEqual(explanation(call, run.facts()), "somebody else took the slot")
 
+    def test_a_deletion_without_an_answer_explains_that_no_room_was_made(self):
+        run = Run()
+        call = run.register("late", status=400, code="1012", detail="Connection Limit Reached")
+        call.admission = "forwarded; reason=timed-out"
+        before = {"began": call.began - 2, "ended": call.began - 1}
+        for status, explained in ((200, None), (502, "a deletion by the application had no answer")):
+            run.book.calls.append(Call("a deletion", "deletion", "a", TENANT, "gone", status=status, **before))
+            self.assertEqual(explanation(call, run.facts()), explained)
+
 
 class Rising(unittest.TestCase):
     def test_what_rises_is_seen_through_what_goes_up_and_down(self):

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::super::known::Known;
-use super::Roster;
+use super::{Roster, Unresolved};
 use crate::types::{Millis, UserId};
 
 /// Of a user that is gone, or on its way out.
@@ -27,6 +27,7 @@ impl Roster {
     pub(super) fn depart(&mut self, id: &UserId, now: Instant) {
         let departure = self.departure(id, now);
         self.removed.insert(id.clone(), departure);
+        self.clear(id, now);
         match self.people.get_mut(id) {
             Some(known) if known.protected => {
                 *known = Known {
@@ -37,6 +38,28 @@ impl Roster {
             }
             _ => self.people.remove(id),
         }
+    }
+
+    /// The deletion that was intended at `intended` did not show in time.
+    pub fn doom(&mut self, id: &UserId, intended: Instant) {
+        let departure = self.departure(id, intended);
+        self.doomed.insert(id.clone(), departure);
+        if let Some((_, entries)) = &mut self.listed {
+            self.lingering.extend(entries.extract_if(.., |entry| entry == id));
+        }
+    }
+
+    /// Another replica settled the unresolved deletion. Where it gave it up, it may still happen.
+    pub fn settled_elsewhere(&mut self) {
+        if let Some(Unresolved { victim, intended, .. }) = self.unresolved.take() {
+            self.doom(&victim, intended);
+            self.settled_elsewhere.insert(victim);
+        }
+    }
+
+    /// The doomed that a list no longer named.
+    pub fn take_gone(&mut self) -> Vec<UserId> {
+        std::mem::take(&mut self.gone)
     }
 
     /// When a user went last for whom nobody was registered here since, within the settle time: its slot may not be free yet,

@@ -81,6 +81,11 @@ impl Roster {
         };
         self.removed.retain(|id, gone| !is_back(id, gone));
         self.doomed.retain(|id, gone| !is_back(id, gone));
+        let unanswered = self.unanswered.iter().filter(|(id, gone)| is_back(id, gone));
+        let back: Vec<UserId> = unanswered.map(|(id, _)| id.clone()).collect();
+        for id in back {
+            self.clear(&id, now);
+        }
     }
 
     /// What we did and the registry was not told of. Whom it was told of and does not know any more, another replica

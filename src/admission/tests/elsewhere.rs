@@ -70,6 +70,73 @@ fn r4_a_freed_slot_is_waited_for_where_the_list_shows_room_or_does_not_count() {
     assert!(matches!(erring.run(full()), Step::Pause(_)));
 }
 
+/// The application deletes c, and has no answer yet.
+fn deleting_c(mode: Mode) -> Bench {
+    let mut bench = Bench::new();
+    bench.terms.mode = mode;
+    bench
+        .roster
+        .note_unanswered(vec![(id("c"), bench.now)], bench.now);
+    bench
+}
+
+#[test]
+fn r4_it_is_waited_for_whether_the_slot_of_whom_the_application_deletes_is_free() {
+    let waiting = || {
+        let mut bench = deleting_c(Mode::Enforce);
+        let step = bench.run([Event::Begun, listed(&["a", "b", "c"])]);
+        assert!(matches!(step, Step::Pause(_)), "{step:?}");
+        bench.after(5_000 * MS);
+        let step = bench.run([Event::Woken, listed(&["a", "b", "c"])]);
+        assert!(matches!(step, Step::Pause(_)), "{step:?}");
+        bench.after(5_000 * MS);
+        bench
+    };
+    let mut gone = waiting();
+    assert_eq!(gone.run([Event::Woken, listed(&["a", "b"])]), FORWARD);
+    // It was there all the time.
+    let mut there = waiting();
+    there.roster.note_unanswered(Vec::new(), there.now);
+    assert_eq!(there.run([Event::Woken, listed(&["a", "b", "c"])]), intent("a"));
+    // Not past the deadline; and not where there is room in any case, or nobody goes.
+    let mut late = waiting();
+    late.after(late.terms.admission_timeout);
+    assert_eq!(late.run([Event::Woken, listed(&["a", "b", "c"])]), FORWARD);
+    assert_eq!(late.admission.reason(), Some(Reason::TimedOut));
+    let mut roomy = deleting_c(Mode::Enforce);
+    assert_eq!(roomy.run([Event::Begun, listed(&["a", "c"])]), FORWARD);
+    let mut observed = deleting_c(Mode::Observe);
+    assert_eq!(observed.run([Event::Begun, listed(&["a", "b", "c"])]), FORWARD);
+    assert_eq!(observed.admission.take_notes(), []);
+}
+
+#[test]
+fn r4_after_a_limit_error_room_is_made_if_whom_the_application_deletes_is_there_after_all() {
+    let waiting = || {
+        let mut bench = deleting_c(Mode::OnLimitError);
+        let refused = [Event::Begun, Event::Replied(Reply::LimitReached)];
+        assert_eq!(bench.run(refused), Step::List);
+        assert!(matches!(bench.on(listed(&["a", "b", "c"])), Step::Pause(_)));
+        bench.after(5_000 * MS);
+        bench
+    };
+    // The slot is free, and nobody goes for it. That deletions take slots here, it does not show.
+    let mut gone = waiting();
+    assert_eq!(gone.run([Event::Woken, listed(&["a", "b"])]), RETRY);
+    assert_eq!(gone.on(registered()), ANSWERED);
+    assert!(!gone.roster.tombstones_count);
+    let mut there = waiting();
+    assert_eq!(there.on(Event::Woken), Step::List);
+    // The list was asked for before that was known.
+    there.after(MS);
+    there.roster.note_unanswered(Vec::new(), there.now);
+    assert!(matches!(there.on(listed(&["a", "b", "c"])), Step::Pause(_)));
+    there.after(100 * MS);
+    assert_eq!(there.run([Event::Woken, listed(&["a", "b", "c"])]), intent("a"));
+    there.run([INTENT, Event::Deleted(Deletion::Accepted)]);
+    assert_eq!(there.on(listed(&["b", "c"])), RETRY);
+}
+
 #[test]
 fn past_its_first_deletion_an_admission_goes_on_after_one_that_was_not_sent() {
     let mut bench = Bench::new();

@@ -122,6 +122,83 @@ fn r10_whose_deletion_did_not_show_counts_no_more_and_everybody_else_does() {
 }
 
 #[test]
+fn r4_whom_the_application_deletes_without_an_answer_neither_counts_nor_goes_until_that_is_over() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    let take = |roster: &mut Roster, users: &[&str], at: Instant| {
+        roster.take(ids(users), at, at, Millis(0), SETTLE).unwrap();
+    };
+    let calls = || vec![(id("b"), now)];
+    take(&mut roster, &["a", "b"], now);
+    roster.note_unanswered(calls(), now);
+    assert_eq!((bare(&roster), roster.going()), (vec!["a"], vec![id("b")]));
+    assert!(roster.is_fresh(now));
+    let soon = now + 2 * MS;
+    take(&mut roster, &["a", "b"], soon);
+    roster.note_unanswered(calls(), soon);
+    assert_eq!(
+        (bare(&roster), roster.candidates(Millis(0)).len()),
+        (vec!["a"], 1)
+    );
+    // It may be there all the same: nobody goes for its own registration, or for one that SnapTrade may take for that.
+    assert!(roster.is_there(&id("b")) && roster.lists_alike(&id("B ")));
+    assert!(roster.known(&id("b")).is_some());
+    take(&mut roster, &["a"], soon);
+    assert!(!roster.is_there(&id("b")));
+    // A list that missed it for once proves nothing.
+    take(&mut roster, &["a", "b"], soon);
+    assert_eq!(bare(&roster), ["a"]);
+    // It was not deleted, or the settle time is over. The list that is in hand lacks it.
+    roster.note_unanswered(Vec::new(), soon + MS);
+    assert!(!roster.is_fresh(soon + MS));
+    take(&mut roster, &["a", "b"], soon + MS);
+    assert!(roster.is_fresh(soon + MS));
+    assert_eq!(bare(&roster), ["a", "b"]);
+}
+
+#[test]
+fn r4_whom_we_just_registered_and_the_application_deletes_without_an_answer_does_not_count() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    roster.registered(&id("b"), now, Millis(0));
+    roster.note_unanswered(vec![(id("b"), now + MS)], now + MS);
+    let then = now + 2 * MS;
+    roster.take(ids(&["a"]), then, then, Millis(2), SETTLE).unwrap();
+    assert_eq!((bare(&roster), roster.going()), (vec!["a"], vec![id("b")]));
+}
+
+#[test]
+fn r8_of_whom_it_is_known_after_all_an_unanswered_deletion_says_no_more() {
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    let names = ["new", "back", "gone", "went", "other"];
+    let calls: Vec<_> = names[..4].iter().map(|name| (id(name), now)).collect();
+    roster.take(ids(&names), now, now, Millis(0), SETTLE).unwrap();
+    // A second call was answered before the first was heard of.
+    roster.removed(&id("went"), now + MS);
+    roster.note_unanswered(calls.clone(), now);
+    assert_eq!(bare(&roster), ["other"]);
+    let (then, clock) = (now + 5 * MS, Millis(5));
+    roster.registered(&id("new"), then, clock);
+    roster.removed(&id("gone"), then);
+    // Another replica registered it a millisecond after it was sent.
+    let again = Known {
+        registered: Some((Millis(1), Source::Own)),
+        ..Known::default()
+    };
+    roster.update(&[], vec![(id("back"), again)], Vec::new(), then);
+    roster.welcome_back(then, clock);
+    for at in [then, then + MS] {
+        roster.note_unanswered(calls.clone(), at);
+        roster.take(ids(&names), at, at, clock, SETTLE).unwrap();
+        assert_eq!(bare(&roster), ["new", "back", "other"]);
+        assert!(!roster.may_still_be(&id("gone")) && !roster.may_still_be(&id("went")));
+    }
+    // The next one says as much as the first did.
+    let later = then + 2 * MS;
+    roster.note_unanswered(vec![(id("new"), later), (id("new"), now)], later);
+    roster.take(ids(&names), later, later, clock, SETTLE).unwrap();
+    assert_eq!(bare(&roster), ["back", "other"]);
+}
+
+#[test]
 fn r10_deletions_under_way_are_the_one_that_is_awaited_and_those_that_did_not_show() {
     let (mut roster, now) = (Roster::default(), Instant::now());
     assert_eq!(roster.under_way(), 0);

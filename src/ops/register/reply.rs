@@ -182,6 +182,7 @@ mod tests {
         });
         Admitted {
             answer,
+            sent: None,
             evicted: evicted.iter().map(UserId::new).collect(),
             unsettled: None,
             retried: false,
