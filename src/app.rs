@@ -234,12 +234,29 @@ impl App {
         Arc::clone(&self.means.registry)
     }
 
+    /// Tells when it is ready, and when it drains.
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
+    }
+
     /// Answers until `shutdown` completes, then drains: not ready but still accepting for `drain_delay`, then for at
     /// most `drain_timeout` until what is under way has been answered. Evicts nobody once `shutdown` completed.
     ///
     /// # Errors
     /// If the worker threads cannot be started; or if what answers on a port ended by itself, after the rest has drained.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), BuildError> {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), BuildError> {
+        self.run_until(shutdown, std::future::ready(())).await
+    }
+
+    /// The same, but that before `drain_delay` it is not ready and still accepts until `quiet` completes, too.
+    ///
+    /// # Errors
+    /// As [`App::run`].
+    pub async fn run_until(
+        mut self,
+        shutdown: impl Future<Output = ()>,
+        quiet: impl Future<Output = ()>,
+    ) -> Result<(), BuildError> {
         let closing = CancellationToken::new();
         // However this ends, the workers end with it.
         let _close = closing.clone().drop_guard();
@@ -271,6 +288,9 @@ impl App {
             timeout_s = timeout.as_secs(),
             "draining"
         );
+        if died.is_none() {
+            quiet.await;
+        }
         tokio::time::sleep(delay).await;
         closing.cancel();
         parts.finish(timeout).await;

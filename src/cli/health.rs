@@ -8,6 +8,7 @@ use http::Method;
 
 use super::trust::Trust;
 use super::{Failure, Settings, control_runtime, say, talk};
+use crate::config::OPS_URL;
 
 /// For the whole question; container engines allow 30 s by default.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -21,7 +22,7 @@ pub(super) struct Health {
     #[arg(long)]
     ready: bool,
     /// Ask this sidecar instead of the one that the configuration describes, such as http://127.0.0.1:9090
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = OPS_URL)]
     url: Option<String>,
     /// PEM file of a CA to trust where the sidecar speaks TLS; the certificate that the configuration names is trusted anyway
     #[arg(long, value_name = "FILE")]

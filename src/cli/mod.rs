@@ -9,8 +9,10 @@ mod check;
 mod demo;
 mod descriptors;
 mod health;
+mod launch;
 mod operate;
 mod replay;
+mod run;
 mod running;
 mod serve;
 mod signals;
@@ -65,6 +67,16 @@ enum Command {
     /// SIGHUP loads the configuration anew, as a change of its files does (unless started with nohup, or the terminal is
     /// gone, which ends it).
     Serve(Settings),
+    /// Run the sidecar and, once it is ready, the application that it is for
+    ///
+    /// The sidecar listens on loopback, on ports that the system chooses unless configured otherwise; PORT is the application's.
+    /// Signals are passed on to the application. The sidecar serves until the application has ended, then drains, and exits with
+    /// the application's status: 128 + N if a signal ended it, 127 if it was not found, 126 if it could not be started. Should the
+    /// sidecar fail, the application gets SIGTERM, after drain_timeout SIGKILL, and the status is 70.
+    Run(run::Run),
+    /// Become the application, as the child of `run`
+    #[command(hide = true)]
+    Launch(launch::Launch),
     /// Watch it work: a simulated SnapTrade, the sidecar, and six registrations against a limit of five
     Demo(demo::Demo),
     /// Run a simulated SnapTrade alone, for tests of your own
@@ -143,7 +155,8 @@ impl Failure {
     }
 
     fn told(&self, code: u8) -> ExitCode {
-        let _ = writeln!(io::stderr(), "error: {self}");
+        // In one piece: the log of the process that started this one may go to the same place.
+        let _ = io::stderr().write_all(format!("error: {self}\n").as_bytes());
         ExitCode::from(code)
     }
 }
@@ -162,6 +175,11 @@ pub fn main() -> ExitCode {
             Ok(()) => Ok(()),
             Err(ended) => return ended.failure.told(ended.code),
         },
+        Command::Run(run) => match run::run(&run) {
+            Ok(code) => return code,
+            Err(ended) => return ended.failure.told(ended.code),
+        },
+        Command::Launch(launch) => return launch::run(&launch),
         Command::Demo(demo) => demo::run(&demo),
         Command::Simulate(simulate) => simulate::run(simulate),
         Command::Check(check) => check::run(&check),
@@ -220,6 +238,7 @@ impl Settings {
             env_file: self.env_file.clone(),
             env: std::env::vars_os().collect(),
             flags: self.flags()?,
+            starts_application: false,
         })
     }
 

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::table::{ascii_json, sentence, shown};
 use super::trust::Trust;
 use super::{Failure, Settings, say, talk};
+use crate::config::OPS_URL;
 use crate::snaptrade::query;
 use crate::types::Token;
 
@@ -35,7 +36,7 @@ pub(super) struct Target {
     #[arg(long)]
     json: bool,
     /// Ask this sidecar instead of the one that the configuration describes, such as http://127.0.0.1:9090
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = OPS_URL)]
     url: Option<String>,
     /// PEM file of a CA to trust where the sidecar speaks TLS; the certificate that the configuration names is trusted anyway
     #[arg(long, value_name = "FILE")]

@@ -10,8 +10,9 @@ use super::{Failure, Settings, control_runtime, descriptors};
 use crate::app::reload::Reloading;
 use crate::app::{App, BuildError};
 use crate::config::Identity;
-use crate::config::{self, Config, Tenant};
-use crate::telemetry::{logging, panics};
+use crate::config::{self, Config, Loaded, Sources, Tenant};
+use crate::telemetry::logging::{self, Flush, Level};
+use crate::telemetry::panics;
 use crate::webhooks::PATH;
 
 /// How the program ends where it does not end well. The numbers are those of sysexits.h, which systemd names too, so that a
@@ -27,6 +28,15 @@ const CRASHED: u8 = 70;
 const NO_ADDRESS: u8 = 71;
 /// `EX_CONFIG`: as long as the configuration is what it is, a restart mends nothing.
 const MISCONFIGURED: u8 = 78;
+
+impl Ended {
+    pub(super) fn panicked() -> Self {
+        Self {
+            failure: Failure("the sidecar panicked; the log says where. Please report this".to_owned()),
+            code: CRASHED,
+        }
+    }
+}
 
 impl From<Failure> for Ended {
     fn from(failure: Failure) -> Self {
@@ -47,20 +57,9 @@ impl From<BuildError> for Ended {
 }
 
 pub(super) fn run(settings: &Settings) -> Result<(), Ended> {
-    let sources = settings.sources()?;
-    let loaded = config::load(sources.clone()).map_err(|faults| Ended {
-        failure: Failure(faults.to_string()),
-        code: MISCONFIGURED,
-    })?;
-    let (log, level) = logging::init(&loaded.config.log).map_err(|error| Failure::new(&error))?;
-    panics::tell();
+    let (prepared, log) = Prepared::by(settings.sources()?)?;
     let log = Arc::new(Mutex::new(Some(log)));
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    let connections_max = descriptors::connections_max(&loaded.config.proxy);
-    let runtime = control_runtime()?;
-    let serve = async {
+    to_its_end(async {
         let log = Arc::clone(&log);
         let last_words = move || {
             tracing::warn!("{STOPPED}");
@@ -69,6 +68,53 @@ pub(super) fn run(settings: &Settings) -> Result<(), Ended> {
         };
         let asked = Arc::new(Notify::new());
         let shutdown = shutdown_or_reload(last_words, Arc::clone(&asked))?;
+        let app = prepared.build(asked).await?;
+        Ok(app.run(shutdown).await?)
+    })
+}
+
+/// A sidecar that has its configuration and its log, and no port yet.
+pub(super) struct Prepared {
+    sources: Sources,
+    loaded: Loaded,
+    level: Level,
+    connections_max: usize,
+}
+
+impl Prepared {
+    /// What is returned beside it has to be kept until the end, for the log's last lines.
+    pub(super) fn by(sources: Sources) -> Result<(Self, Flush), Ended> {
+        let loaded = config::load(sources.clone()).map_err(|faults| Ended {
+            failure: Failure(faults.to_string()),
+            code: MISCONFIGURED,
+        })?;
+        let (log, level) = logging::init(&loaded.config.log).map_err(|error| Failure::new(&error))?;
+        panics::tell();
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let connections_max = descriptors::connections_max(&loaded.config.proxy);
+        let prepared = Self {
+            sources,
+            loaded,
+            level,
+            connections_max,
+        };
+        Ok((prepared, log))
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
+    /// Binds the ports, and says where. The configuration is loaded anew when `asked` tells so, too.
+    pub(super) async fn build(self, asked: Arc<Notify>) -> Result<App, Ended> {
+        let Self {
+            sources,
+            loaded,
+            level,
+            connections_max,
+        } = self;
         let (upstream, tenants) = (loaded.config.proxy.upstream.to_string(), tenants(&loaded.config));
         let registry = loaded.config.registry.home.to_string();
         let traces = loaded
@@ -101,14 +147,15 @@ pub(super) fn run(settings: &Settings) -> Result<(), Ended> {
             tenants,
             "snaptrade-sidecar is ready"
         );
-        Ok(app.run(shutdown).await?)
-    };
-    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve))).unwrap_or_else(|_| {
-        Err(Ended {
-            failure: Failure("the sidecar panicked; the log says where. Please report this".to_owned()),
-            code: CRASHED,
-        })
-    });
+        Ok(app)
+    }
+}
+
+/// Runs what serves, on the control runtime.
+pub(super) fn to_its_end<T>(serve: impl Future<Output = Result<T, Ended>>) -> Result<T, Ended> {
+    let runtime = control_runtime()?;
+    let ended =
+        catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve))).unwrap_or_else(|_| Err(Ended::panicked()));
     // A file that is just being looked at, or a name, must not hold up the end of the program.
     runtime.shutdown_background();
     ended

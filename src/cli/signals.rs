@@ -12,7 +12,7 @@ use super::Failure;
 
 /// `timeout` and process managers signal a process and then its group, a closing terminal and its shell both hang up:
 /// that is one wish, said twice.
-const ECHO_MAX: Duration = Duration::from_secs(1);
+pub(super) const ECHO_MAX: Duration = Duration::from_secs(1);
 
 /// How long after a SIGHUP the terminal may be lost that it tells of, and how often that is looked for meanwhile.
 const HANGUP_MAX: Duration = Duration::from_millis(200);
@@ -53,7 +53,7 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
-            hangup: if hangup_is_ignored() {
+            hangup: if is_ignored(SignalKind::hangup().as_raw_value()) {
                 None
             } else {
                 Some(listen(SignalKind::hangup())?)
@@ -153,19 +153,19 @@ fn is_echo(first: Kind, next: Kind, since_first: Duration) -> bool {
     (first, next) == (Kind::Told, Kind::Told) && since_first < ECHO_MAX
 }
 
-/// Whether the program was started with SIGHUP ignored, which listening for it would undo. Where the system does not
+/// Whether the program was started with this signal ignored, which listening for it would undo. Where the system does not
 /// tell, it was not.
-fn hangup_is_ignored() -> bool {
-    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
+pub(super) fn is_ignored(signal: i32) -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, signal))
 }
 
 /// Reads the mask `SigIgn` of proc_pid_status(5), whose lowest bit is signal 1.
-fn ignores_hangup(status: &str) -> bool {
+fn ignores(status: &str, signal: i32) -> bool {
     status
         .lines()
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & 1 == 1)
+        .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 #[cfg(test)]
@@ -184,12 +184,14 @@ mod tests {
 
     #[test]
     fn nohup_is_seen() {
-        assert!(ignores_hangup(
-            "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
+        for (signal, is_ignored) in [(1, true), (2, false), (12, false), (13, true)] {
+            assert_eq!(ignores(status, signal), is_ignored, "{signal}");
+        }
+        assert!(!ignores(
+            "SigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n",
+            1
         ));
-        assert!(!ignores_hangup(
-            "SigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n"
-        ));
-        assert!(!ignores_hangup(""));
+        assert!(!ignores("", 1));
     }
 }

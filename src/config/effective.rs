@@ -17,8 +17,9 @@ const PREAMBLE: &str = "\
 # Give the file with --config or SNAPTRADE_SIDECAR_CONFIG. An environment variable goes over the file, a flag over both;
 # any key is a variable: tenants.default.max_users is SNAPTRADE_SIDECAR__TENANTS__DEFAULT__MAX_USERS. A list is written
 # there with commas, or as here. PORT, as platforms set it, means proxy.listen = \"0.0.0.0:$PORT\", unless a variable or
-# flag sets proxy.listen. FRONTEND_URL adds an entry to ops.allowed_origins. Traces are configured by OpenTelemetry's own
-# variables, such as OTEL_EXPORTER_OTLP_ENDPOINT: docs/tracing.md.
+# flag sets proxy.listen. An application that `run` starts has PORT for itself, and what is not set of proxy.listen and
+# ops.listen the system chooses: docs/deploy/run.md. FRONTEND_URL adds an entry to ops.allowed_origins. Traces are configured
+# by OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT: docs/tracing.md.
 #
 # Lengths of time are like \"250ms\", \"5s\", \"1h30m\" or \"90d\". Paths are relative to the working directory. An empty text
 # leaves a key unset, as does an empty variable. Unknown keys are errors, and so are variables that begin with

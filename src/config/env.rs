@@ -16,6 +16,8 @@ pub(super) const CLIENT_ID: &str = "SNAPTRADE_CLIENT_ID";
 pub(super) const CONSUMER_KEY: &str = "SNAPTRADE_CONSUMER_KEY";
 pub(super) const PORT: &str = "PORT";
 pub(super) const CONFIG: &str = "SNAPTRADE_SIDECAR_CONFIG";
+/// What an application that `run` starts finds the ops plane by, and the operator's commands that it starts.
+pub const OPS_URL: &str = "SNAPTRADE_SIDECAR_OPS_URL";
 const FRONTEND_URL: &str = "FRONTEND_URL";
 
 /// The tenant that the two variables without our prefix describe.
@@ -25,7 +27,8 @@ pub(super) type Env = [(OsString, OsString)];
 
 /// The variables that the application or its platform already has. An empty one counts as not set, because that is
 /// how compose files and dashboards leave a variable out.
-pub(super) fn shorthand(env: &Env, faults: &mut Vec<Fault>) -> Layer {
+/// `port_is_ours` unless the application is started by this program.
+pub(super) fn shorthand(env: &Env, port_is_ours: bool, faults: &mut Vec<Fault>) -> Layer {
     let mut layer = Layer::default();
     let listen = |port: String| format!("0.0.0.0:{port}");
     for (name, path, tenant) in [
@@ -33,6 +36,9 @@ pub(super) fn shorthand(env: &Env, faults: &mut Vec<Fault>) -> Layer {
         (CONSUMER_KEY, "tenants.*.consumer_key", Some(DEFAULT_TENANT)),
         (PORT, "proxy.listen", None),
     ] {
+        if name == PORT && !port_is_ours {
+            continue;
+        }
         let Some(text) = variable(env, name, faults).filter(|text| !text.is_empty()) else {
             continue;
         };
@@ -142,7 +148,7 @@ pub(super) fn flags(flags: &[(String, String)], faults: &mut Vec<Fault>) -> Laye
     layer
 }
 
-fn set(layer: &mut Layer, slot: Slot, text: &str, place: Place, faults: &mut Vec<Fault>) {
+pub(super) fn set(layer: &mut Layer, slot: Slot, text: &str, place: Place, faults: &mut Vec<Fault>) {
     if let Some(name) = slot.tenant.as_deref().filter(|name| !is_tenant_name(name)) {
         let what = format!("{name:?} is not a name for a tenant");
         let remedy = "use letters and digits, with single - or _ between them";

@@ -14,7 +14,7 @@ use super::file;
 use super::identity::{certificates, identity};
 use super::layers::Layers;
 use super::reader::Reader;
-use super::{Config, Files, Ops, Tracing, dotenv, hooks, otel, sections, strays, tenants};
+use super::{Config, Files, Ops, Tracing, beside, dotenv, hooks, otel, sections, strays, tenants};
 
 /// Where a configuration comes from. The caller reads the process's environment and command line.
 #[derive(Clone, Default)]
@@ -26,6 +26,8 @@ pub struct Sources {
     pub env: Vec<(OsString, OsString)>,
     /// A key's path and its value each; of two for one key the later wins.
     pub flags: Vec<(String, String)>,
+    /// Whether the program starts the application too, as `run` does. `PORT` is the application's then.
+    pub starts_application: bool,
 }
 
 impl fmt::Debug for Sources {
@@ -160,8 +162,12 @@ fn gather(
         env_file,
         mut env,
         flags,
+        starts_application,
     } = sources;
     let mut layers = Layers::default();
+    if starts_application {
+        layers.apply(beside::defaults(faults));
+    }
     let mut complete = true;
     if let Some(path) = env_file {
         files.note(&path);
@@ -181,11 +187,14 @@ fn gather(
             None => complete = false,
         }
     }
-    layers.apply(env::shorthand(&env, faults));
+    layers.apply(env::shorthand(&env, !starts_application, faults));
     let variables = env::variables(&env, &layers, faults);
     layers.apply(variables);
     strays::refuse(&env, faults);
     layers.apply(env::flags(&flags, faults));
+    if starts_application {
+        layers.apply(beside::overrides(faults));
+    }
     env::add_frontend(&mut layers, &env, warnings);
     let tracing = otel::tracing(&env, faults, warnings);
     (layers, complete, tracing)

@@ -5,6 +5,7 @@
 //! the way (R15). Whatever is in a [`Config`] can be acted upon; `reload` tells what of another one can be put in force
 //! without a restart. Nothing here reads the process's environment.
 
+mod beside;
 mod dotenv;
 mod effective;
 mod env;
@@ -29,7 +30,9 @@ mod tenants;
 mod tests;
 mod value;
 
+pub use beside::is_for_application;
 pub use effective::{Effective, reference};
+pub use env::OPS_URL;
 pub use fault::{Fault, Faults, Place};
 pub use files::{Files, Watch};
 pub use identity::Identity;

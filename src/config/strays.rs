@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::env::{
-    CLIENT_ID, CONFIG, CONSUMER_KEY, DEFAULT_TENANT, Env, PORT, PREFIX, names_no_key, variable_name,
+    CLIENT_ID, CONFIG, CONSUMER_KEY, DEFAULT_TENANT, Env, OPS_URL, PORT, PREFIX, names_no_key, variable_name,
 };
 use super::fault::{Fault, Place};
 use super::keys::{KEYS, closest, fill};
@@ -14,6 +14,8 @@ const OURS: &str = "SNAPTRADE_SIDECAR";
 const VENDOR: &str = "SNAPTRADE_";
 /// Read when the program is compiled, which a developer's shell may export.
 const COMMIT: &str = "SNAPTRADE_SIDECAR_COMMIT";
+/// Ours, and read, though they set no key.
+const WITHOUT_KEY: [&str; 3] = [CONFIG, COMMIT, OPS_URL];
 
 /// Refuses every variable that is ours by its beginning and was meant to name a key, without the `__` between the parts of
 /// a key or otherwise. One that resembles no key, such as `SNAPTRADE_SIDECAR_URL`, may be the application's.
@@ -24,8 +26,7 @@ pub(super) fn refuse(env: &Env, faults: &mut Vec<Fault>) {
         let Some(rest) = name.strip_prefix(OURS) else {
             continue;
         };
-        let is_known = name.starts_with(PREFIX) || name == CONFIG || name == COMMIT;
-        if is_known || is_of_kubernetes(rest) {
+        if name.starts_with(PREFIX) || WITHOUT_KEY.contains(&&*name) || is_of_kubernetes(rest) {
             continue;
         }
         if let Some(meant) = meant_by(rest) {
@@ -55,7 +56,7 @@ pub(super) fn near_misses(env: &Env) -> Vec<String> {
             // Kubernetes has a URL there. Whatever else is there was meant for us.
             Some("_PORT") if !value.to_string_lossy().contains("://") => PORT.to_owned(),
             Some(rest) if rest.starts_with('_') && !name.starts_with(PREFIX) => {
-                let is_ours = name == CONFIG || name == COMMIT || is_of_kubernetes(rest);
+                let is_ours = WITHOUT_KEY.contains(&name) || is_of_kubernetes(rest);
                 let is_stranger = !is_ours && meant_by(rest).is_none();
                 return is_stranger.then(|| format!("environment variable {name} is not read"));
             }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use serde::Serialize;
+use tokio::sync::Notify;
 
 /// The state that probes ask for; the data plane and the ops plane answer from the same one.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub struct Health {
     started: Instant,
     ready: AtomicBool,
     draining: AtomicBool,
+    /// Tells those who wait for one of the two.
+    changed: Notify,
 }
 
 /// The answer to a probe.
@@ -47,6 +50,7 @@ impl Health {
             started: Instant::now(),
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            changed: Notify::new(),
         }
     }
 
@@ -61,15 +65,40 @@ impl Health {
     /// Every listener is open.
     pub fn set_ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
+        self.changed.notify_waiters();
     }
 
     /// The process was told to stop. There is no way back.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.changed.notify_waiters();
     }
 
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Completes when the process is ready, or draining already.
+    pub async fn until_ready(&self) {
+        self.until(|health| health.ready.load(Ordering::Relaxed) || health.draining())
+            .await;
+    }
+
+    /// Completes when the process drains.
+    pub async fn until_draining(&self) {
+        self.until(Self::draining).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        loop {
+            // Before the look, so that no change after it is missed.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if holds(self) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Whether the process should go on living: always, while it can answer.
@@ -119,5 +148,22 @@ mod tests {
         health.set_ready();
         assert!(health.ready().reasons[0].starts_with("draining"));
         assert_eq!(health.live().status(), 200);
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told() {
+        let health = Health::new();
+        let told = async {
+            health.until_ready().await;
+            assert!(health.ready().ok);
+            health.start_draining();
+        };
+        let patience = Duration::from_secs(20);
+        let both = async { tokio::join!(told, health.until_draining(), async { health.set_ready() }) };
+        assert!(tokio::time::timeout(patience, both).await.is_ok());
+        // Of one that never became ready nobody waits for that.
+        let health = Health::new();
+        health.start_draining();
+        assert!(tokio::time::timeout(patience, health.until_ready()).await.is_ok());
     }
 }

@@ -47,6 +47,8 @@ mod replay;
 mod replays;
 mod replicas;
 mod replies;
+mod run_application;
+mod run_signals;
 mod secrets;
 mod secure;
 mod serve;

@@ -196,3 +196,40 @@ fn a_variable_that_resembles_no_key_may_be_the_applications() {
         ["environment variable SNAPTRADE_SIDECAR_URL is not read"]
     );
 }
+
+/// An application that the program starts, with its port in the process's environment or in a `.env` file.
+#[test]
+fn an_application_beside_keeps_its_port_and_leaves_others_to_the_system() {
+    let port = ("PORT", "8080");
+    let beside = |mut scene: Scene| {
+        scene.sources.starts_application = true;
+        let loaded = scene.load();
+        assert_eq!(loaded.warnings, [] as [&str; 0]);
+        let (proxy, ops) = (loaded.config.proxy, loaded.config.ops);
+        assert_eq!(proxy.drain_delay, std::time::Duration::ZERO);
+        (proxy.listen.to_string(), ops.listen.to_string())
+    };
+    let chosen = |proxy: &str, ops: &str| (proxy.to_owned(), ops.to_owned());
+    assert_eq!(
+        beside(Scene::minimal().env(port)),
+        chosen("127.0.0.1:0", "127.0.0.1:0")
+    );
+    let mut scene = Scene::minimal();
+    scene.sources.env_file = Some(scene.write(".env", "PORT=8080\n"));
+    assert_eq!(beside(scene), chosen("127.0.0.1:0", "127.0.0.1:0"));
+    // What was said in earnest stays.
+    let said = Scene::minimal()
+        .env(port)
+        .file("[proxy]\nlisten = \"127.0.0.1:81\"\ndrain_delay = \"5s\"\n[ops]\nlisten = \"0.0.0.0:82\"\n");
+    assert_eq!(beside(said), chosen("127.0.0.1:81", "0.0.0.0:82"));
+    let said = Scene::minimal()
+        .flag("proxy.listen", "127.0.0.1:83")
+        .env(("SNAPTRADE_SIDECAR__OPS__LISTEN", "127.0.0.1:84"));
+    assert_eq!(beside(said), chosen("127.0.0.1:83", "127.0.0.1:84"));
+}
+
+#[test]
+fn the_variable_that_an_application_beside_finds_us_by_is_known() {
+    let scene = Scene::minimal().env((OPS_URL, "http://127.0.0.1:9090"));
+    assert_eq!(scene.warnings(), [] as [&str; 0]);
+}
