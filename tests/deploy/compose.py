@@ -7,7 +7,7 @@ import stat
 import sys
 import urllib.parse
 
-from deployed import ROOT, Deployment, block, image, run, seconds
+from deployed import ROOT, Deployment, Example, block, image, run, seconds
 from processes import CLIENT_ID, CONSUMER_KEY, Case, environment
 from story import Folder, Story, TwoReplicas
 
@@ -105,6 +105,9 @@ class ComposeFiles(Folder, Case):
             self.assertIn(urllib.parse.urlsplit(notify_url).port, {port["target"] for port in backend["ports"]})
             self.assertEqual(backend["depends_on"]["sidecar"]["condition"], "service_healthy")
             self.assertEqual(backend["environment"]["NOTICE_SECRET"], "n" * 64)
+            self.assertTrue(Example.reads(backend["environment"]))
+            self.assertTrue(Example.takes(notify_url))
+            self.assertTrue(Example.keeps_at(backend["volumes"][0]["target"]))
 
     def test_prometheus_scrapes_the_sidecars_and_has_the_alerts(self):
         for project in self.projects():

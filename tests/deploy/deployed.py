@@ -108,6 +108,30 @@ def image():
     return entrypoint, command, dict(pair.split("=", 1) for line in variables for pair in line)
 
 
+class Example:
+    """The example backend, as its files have it."""
+
+    folder = ROOT / "examples/fastapi-backend"
+    text = "".join(path.read_text() for path in sorted(folder.glob("*.py")))
+    image = (folder / "Dockerfile").read_text()
+
+    @classmethod
+    def reads(cls, names):
+        """Whether it looks at each of these variables."""
+        return all(f'"{name}"' in cls.text for name in names)
+
+    @classmethod
+    def takes(cls, url):
+        """Whether notices are taken in at this URL's path, at the port that its image serves."""
+        place = urllib.parse.urlsplit(url)
+        return f'@app.post("{place.path}"' in cls.text and f"\nEXPOSE {place.port}\n" in cls.image
+
+    @classmethod
+    def keeps_at(cls, path):
+        """Whether its image keeps users in this folder."""
+        return f"\nENV DATABASE={path}/" in cls.image
+
+
 class Place:
     """A folder in which a deployment's files lie under their paths, and its words with those paths."""
 

@@ -9,9 +9,9 @@ import kubernetes_validate
 import yaml
 from cloudcoil.models.prometheus_operator import v1 as prometheus_operator
 
-from deployed import ROOT, Deployment, block, blocks, call, image, run
+from deployed import ROOT, Deployment, Example, block, blocks, call, image, run
 from processes import CLIENT_ID, CONSUMER_KEY, Case, environment
-from story import Folder, Story, TwoReplicas
+from story import NOTIFY_URL, Folder, Story, TwoReplicas
 
 FOLDER = ROOT / "deploy/kubernetes"
 PAGE = "kubernetes.md"
@@ -205,8 +205,11 @@ class Kubernetes(Laid, Story, Case):
         self.assertEqual((values["SNAPTRADE_CLIENT_ID"], values["SNAPTRADE_CONSUMER_KEY"]), (CLIENT_ID, CONSUMER_KEY))
         deployment = self.deployment()
         self.assertEqual(values["NOTICE_SECRET"], deployment.files[self.notify_secret_file(deployment)][0])
-        (port,) = self.cluster.backend["ports"]
-        self.assertIn(f'"http://127.0.0.1:{port["containerPort"]}/', deployment.files[deployment.configuration][0])
+        self.assertTrue(Example.reads(values))
+        (notify_url,) = NOTIFY_URL.findall(deployment.files[deployment.configuration][0])
+        self.assertTrue(Example.takes("".join(notify_url)))
+        (mount,) = self.cluster.backend["volumeMounts"]
+        self.assertTrue(Example.keeps_at(mount["mountPath"]))
 
 
 class KubernetesWithPostgres(Laid, TwoReplicas, Case):
