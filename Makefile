@@ -32,6 +32,11 @@ fuzz:
 soak:
 	@SOAK_SECONDS=$${SOAK_SECONDS:-1200} SOAK_SEED=$${SOAK_SEED:-$$(date +%s)} tests/run soak
 
+# The documents as a site, in target/book (or CARGO_TARGET_DIR's), after they have been checked.
+.PHONY: book
+book:
+	@tests/run book
+
 # Takes the pictures of the dashboard for the documents; after `tests/run browser`, which installs what that needs.
 .PHONY: pictures
 pictures:

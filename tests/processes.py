@@ -26,13 +26,14 @@ CONSUMER_KEY = "a key: 100% clé"
 class Program:
     """A child process, and what it wrote."""
 
-    def __init__(self, name, command, environment):
+    def __init__(self, name, command, environment, folder=None):
         self.name = name
         self.output = []
         self._lines = {"stdout": queue.Queue(), "stderr": queue.Queue()}
         self._process = subprocess.Popen(
             command,
             env=environment,
+            cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

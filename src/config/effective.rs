@@ -73,18 +73,13 @@ impl Effective {
 /// The text of `config/sidecar.toml`: every key with its default and what it is for.
 pub fn reference() -> String {
     let entry = |key: &'static Key| {
-        let value = key.kind.preset(key.preset).ok()?;
+        let value = default_of(key)?;
         let bounds = key
             .kind
             .bounds()
             .map(|bounds| format!(" {bounds}"))
             .unwrap_or_default();
-        Some(format!(
-            "# {}{bounds}\n{} = {}\n",
-            key.doc,
-            leaf(key),
-            toml(&value, &Place::Default)
-        ))
+        Some(format!("# {}{bounds}\n{} = {}\n", key.doc, leaf(key), value))
     };
     [
         PREAMBLE,
@@ -92,6 +87,12 @@ pub fn reference() -> String {
         &sections(Some(DEFAULT_TENANT), &entry),
     ]
     .concat()
+}
+
+/// The default of a key, as it would be written.
+pub(super) fn default_of(key: &Key) -> Option<String> {
+    let value = key.kind.preset(key.preset).ok()?;
+    Some(toml(&value, &Place::Default))
 }
 
 /// The sections of a tenant, or those that are nobody's, each after an empty line and with its header.

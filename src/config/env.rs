@@ -20,6 +20,25 @@ pub(super) const CONFIG: &str = "SNAPTRADE_SIDECAR_CONFIG";
 pub const OPS_URL: &str = "SNAPTRADE_SIDECAR_OPS_URL";
 const FRONTEND_URL: &str = "FRONTEND_URL";
 
+/// What is read and no key's, and what it means; for the reference.
+#[cfg(test)]
+pub(super) const OWN_VARIABLES: [(&str, &str); 5] = [
+    (
+        CLIENT_ID,
+        "`tenants.default.client_id`, as the application calls it",
+    ),
+    (CONSUMER_KEY, "`tenants.default.consumer_key`, likewise"),
+    (
+        PORT,
+        "as hosting platforms set it: `proxy.listen = \"0.0.0.0:$PORT\"`, unless a variable or flag sets `proxy.listen`",
+    ),
+    (
+        FRONTEND_URL,
+        "adds the origin of this URL to `ops.allowed_origins`",
+    ),
+    (CONFIG, "the configuration file, as `--config` does"),
+];
+
 /// The tenant that the two variables without our prefix describe.
 pub(super) const DEFAULT_TENANT: &str = "default";
 

@@ -21,6 +21,8 @@ mod load;
 pub mod origin;
 mod otel;
 mod reader;
+#[cfg(test)]
+mod reference;
 pub mod reload;
 mod sections;
 mod span;

@@ -299,4 +299,4 @@ fn tenant_keys(old: &Tenant, new: &Tenant) -> Vec<&'static str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -110,7 +110,7 @@ What the sidecar makes of HTTP/1.1 messages, right and wrong, beside nginx and H
 plain reverse proxies before the same upstream, which notes what it gets. The RFCs are 9110 (semantics) and 9112 (HTTP/1.1).
 A test holds this page against what is measured; it is written by
 
-```sh
+```sh,no-run,long
 WRITE=1 cargo test --locked --test it conformance::the_page
 ```
 

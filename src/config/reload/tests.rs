@@ -1,8 +1,9 @@
-use std::collections::BTreeMap;
-
 use super::*;
-use crate::config::keys::{KEYS, fill};
 use crate::config::{Sources, load};
+
+pub(in crate::config) mod keys;
+
+use keys::IDENTITIES;
 
 /// Complete, and every key can be set to something else beside it.
 const BASE: [(&str, &str); 5] = [
@@ -61,95 +62,6 @@ fn told(change: &Change) -> Vec<String> {
     change.waiting.iter().map(ToString::to_string).collect()
 }
 
-const TOKEN: &str = "a-token-that-is-new";
-
-/// What every key is called in a change, and another value than in [`BASE`].
-fn others(folder: &std::path::Path) -> BTreeMap<&'static str, (&'static str, String)> {
-    let file = |name: &str, text: &str| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let ca = rcgen::generate_simple_self_signed(["ca".to_owned()])
-        .unwrap()
-        .cert
-        .pem();
-    let same = |key: &'static str, value: &str| (key, (key, value.to_owned()));
-    let as_if = |key: &'static str, of: &'static str, value: String| (key, (of, value));
-    let mut others = BTreeMap::from([
-        same("proxy.listen", "127.0.0.1:8181"),
-        same("proxy.upstream", "https://other.example.com"),
-        same("proxy.upstream_ca_file", &file("ca", &ca)),
-        same("proxy.max_header_bytes", "70000"),
-        same("ops.listen", "127.0.0.1:9191"),
-        same("ops.token", TOKEN),
-        as_if("ops.token_file", "ops.token", file("token", TOKEN)),
-        same("ops.hosts", "sidecar.internal"),
-        same("ops.allowed_origins", "https://app.example.com"),
-        same("webhooks.listen", "127.0.0.1:9393"),
-        same("webhooks.forward_url", "https://app.example.com/hooks"),
-        same("log.level", "debug"),
-        same("registry.url", "sqlite://other.db"),
-        as_if(
-            "registry.url_file",
-            "registry.url",
-            file("url", "sqlite://other.db"),
-        ),
-        same("tenants.*.client_id", "OTHER"),
-        same("tenants.*.consumer_key", "other"),
-        as_if(
-            "tenants.*.consumer_key_file",
-            "tenants.*.consumer_key",
-            file("key", "other"),
-        ),
-        same("tenants.*.eviction.order", "never-active"),
-        same("tenants.*.eviction.evictable", "demo-*"),
-        same("tenants.*.eviction.protect", "vip-*"),
-        same("tenants.*.eviction.notify_url", "https://other.example.com"),
-        same(
-            "tenants.*.eviction.notify_secret",
-            "another secret of the application",
-        ),
-        as_if(
-            "tenants.*.eviction.notify_secret_file",
-            "tenants.*.eviction.notify_secret",
-            file("secret", "another secret of the application"),
-        ),
-        same("tenants.*.limit_error.phrases", "no room left"),
-    ]);
-    others.extend(other_identities(folder));
-    for key in KEYS {
-        use crate::config::value::Kind;
-        let other = match key.kind {
-            Kind::Count { .. } => "7".to_owned(),
-            Kind::Span { .. } => "7s".to_owned(),
-            Kind::Switch => "false".to_owned(),
-            Kind::OneOf(words) => words[1].to_owned(),
-            _ => continue,
-        };
-        others.entry(key.path).or_insert((key.path, other));
-    }
-    others
-}
-
-const IDENTITIES: [(&str, &str); 4] = [
-    ("proxy.upstream_cert_file", "proxy.upstream_key_file"),
-    ("proxy.tls_cert_file", "proxy.tls_key_file"),
-    ("ops.tls_cert_file", "ops.tls_key_file"),
-    ("webhooks.tls_cert_file", "webhooks.tls_key_file"),
-];
-
-fn other_identities(folder: &std::path::Path) -> Vec<(&'static str, (&'static str, String))> {
-    let (cert, key) = identity(folder, "x");
-    let both = |(cert_key, key_key)| {
-        [
-            (cert_key, (cert_key, cert.clone())),
-            (key_key, (cert_key, key.clone())),
-        ]
-    };
-    IDENTITIES.into_iter().flat_map(both).collect()
-}
-
 /// The files of a new certificate and its key.
 fn identity(folder: &std::path::Path, name: &str) -> (String, String) {
     let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
@@ -160,78 +72,6 @@ fn identity(folder: &std::path::Path, name: &str) -> (String, String) {
         path.to_str().unwrap().to_owned()
     });
     (cert, key)
-}
-
-#[test]
-fn every_key_takes_effect_or_is_said_to_wait_for_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let others = others(folder.path());
-    let mut waiting = Vec::new();
-    for key in KEYS {
-        let (called, value) = others
-            .get(key.path)
-            .unwrap_or_else(|| panic!("{}: no other value", key.path));
-        let (path, called) = (fill(key.path, Some("t")), fill(called, Some("t")));
-        let old = with(&[]);
-        // A secret is given in one form.
-        let twin = path
-            .strip_suffix("_file")
-            .filter(|twin| BASE.iter().any(|(key, _)| key == twin));
-        let base: Vec<_> = BASE.into_iter().filter(|(key, _)| Some(*key) != twin).collect();
-        // A certificate and its key come together.
-        let mate = IDENTITIES.iter().find_map(|(cert, key)| match &*path {
-            path if path == *cert => Some((*key, &*others[key].1)),
-            path if path == *key => Some((*cert, &*others[cert].1)),
-            _ => None,
-        });
-        let new: Vec<_> = mate.into_iter().chain([(&*path, &**value)]).collect();
-        let change = reload(&old, config(&[&base[..], &new].concat()));
-        let in_tenant = change.tenants.iter().flat_map(|change| match &change.kind {
-            Kind::Changed(keys) => keys.iter().map(|key| format!("tenants.t.{key}")).collect(),
-            other => vec![format!("{other:?}")],
-        });
-        let applied: Vec<String> = change
-            .keys
-            .iter()
-            .map(ToString::to_string)
-            .chain(in_tenant)
-            .collect();
-        let waits: Vec<&str> = change.waiting.iter().map(|waiting| &*waiting.key).collect();
-        if waits.is_empty() {
-            assert_eq!(applied, [called], "{path}");
-        } else {
-            assert_eq!((waits, applied), (vec![&*called], Vec::new()), "{path}");
-            assert_eq!(change.config, old, "{path}: applied although it waits");
-            waiting.push(key.path);
-        }
-    }
-    assert_eq!(
-        waiting,
-        [
-            "proxy.listen",
-            "proxy.upstream",
-            "proxy.upstream_ca_file",
-            "proxy.tls_cert_file",
-            "proxy.tls_key_file",
-            "proxy.connect_timeout",
-            "proxy.max_connections",
-            "proxy.max_headers",
-            "proxy.max_header_bytes",
-            "proxy.header_timeout",
-            "proxy.body_idle_timeout",
-            "proxy.worker_threads",
-            "ops.listen",
-            "ops.tls_cert_file",
-            "ops.tls_key_file",
-            "webhooks.listen",
-            "webhooks.tls_cert_file",
-            "webhooks.tls_key_file",
-            "log.format",
-            "registry.url",
-            "registry.url_file",
-            "tenants.*.client_id",
-        ]
-    );
 }
 
 #[test]
