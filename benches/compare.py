@@ -37,7 +37,7 @@ def main():
         # Workers of nginx run as somebody else when it is started by root.
         folder.chmod(0o755)
         try:
-            with Rig(folder, arguments.binary, arguments.bare) as rig:
+            with Rig(folder, arguments.binary, arguments.bare, arguments.beside_bare) as rig:
                 facts = machine.facts(rig.cpus, settings)
                 results = run(rig, settings)
         except Failed as failure:
@@ -94,8 +94,10 @@ def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--binary", type=pathlib.Path, required=True, help="the sidecar, built for release")
     parser.add_argument("--bare", type=pathlib.Path, required=True, help="its data plane alone")
+    parser.add_argument("--beside-bare", type=pathlib.Path, required=True, help="the sidecar, built as that is")
     found = parser.parse_args()
-    found.binary, found.bare = found.binary.resolve(), found.bare.resolve()
+    for name in ("binary", "bare", "beside_bare"):
+        setattr(found, name, getattr(found, name).resolve())
     return found
 
 

@@ -63,8 +63,12 @@ def cpu(rig, case, settings):
 
 
 def own_share(rig, tls, settings):
-    """As `cpu`, of the whole program and of its data plane alone."""
-    return cpu(rig, Case("", "/1k.json", 0, 1, tls, (peers.SIDECAR, peers.BARE)), settings)
+    """As `cpu`, of the whole program and of its data plane alone, which are built in the same way."""
+    released, rig.binary = rig.binary, rig.beside_bare
+    try:
+        return cpu(rig, Case("", "/1k.json", 0, 1, tls, (peers.SIDECAR, peers.BARE)), settings)
+    finally:
+        rig.binary = released
 
 
 def latency(rig, tls, settings):

@@ -13,8 +13,8 @@ UPSTREAM_BYTES = 100 * 1024
 
 
 class Rig:
-    def __init__(self, folder, binary, bare):
-        self.folder, self.binary, self.bare = folder, binary, bare
+    def __init__(self, folder, binary, bare, beside_bare):
+        self.folder, self.binary, self.bare, self.beside_bare = folder, binary, bare, beside_bare
         self.cpus = sorted(os.sched_getaffinity(0))[:2]
         if len(self.cpus) < 2:
             raise SystemExit("MISSING: a second processor. Remedy: run it where two may be used (see `nproc`)")

@@ -21,7 +21,7 @@ def main():
         folder = pathlib.Path(name)
         # Workers of nginx run as somebody else when it is started by root.
         folder.chmod(0o755)
-        with Rig(folder, binary, binary) as rig:
+        with Rig(folder, binary, binary, binary) as rig:
             for case in measure.cases():
                 with rig.proxies([peers.SIDECAR], case.tls, case.workers) as running:
                     _, port = running[peers.SIDECAR]
