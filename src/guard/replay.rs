@@ -111,8 +111,9 @@ impl Replays {
     /// A call ends that may have deleted the user, or had its secret replaced. The reply to a registration that was sent before
     /// is worth nothing, also if it comes only later: `SnapTrade` may have answered that call first.
     pub(super) fn outdate(&self, user: &UserId) {
-        self.forget(user);
+        // Under one lock, or a reply could be kept between the two.
         let mut kept = self.kept();
+        kept.replies.remove(user);
         if kept.outdated.len() == OUTDATED_MAX {
             kept.outdated.pop_front();
         }
