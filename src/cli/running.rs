@@ -198,7 +198,8 @@ impl Running {
         let talk::Answer { status, body } = asked.map_err(|error| {
             Failure(format!(
                 "no answer from {base}: {error}. Is the sidecar running there? Its address is ops.listen in its \
-                 configuration; give --url where this machine does not have that"
+                 configuration, and the first line of its log says it, as of one that `run` started; give --url where this machine \
+                 does not know it"
             ))
         })?;
         if status == 200 {
