@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import unittest
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -17,6 +18,9 @@ START_SECONDS_MAX = 30
 # Above the sidecar's own bound on an admission, so that it is the sidecar that gives up first.
 CALL_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 40
+# For what is seen a scrape or two after it happened, or a look of the sidecar at its files.
+WAIT_SECONDS_MAX = 30
+LOOK_SECONDS = 0.1
 
 CLIENT_ID = "SIMULATOR"
 # With characters that JavaScript's `encodeURI` changes: one client signs with the changed key, two do not.
@@ -211,6 +215,27 @@ class Case(unittest.TestCase):
         self.programs.append(program)
         self.addCleanup(stop)
         return program
+
+
+def until(what, condition, told=lambda: ""):
+    """What `condition` says once that is true of anything; what `told` says is how far it came."""
+    over = time.monotonic() + WAIT_SECONDS_MAX
+    while not (said := condition()):
+        if time.monotonic() > over:
+            raise AssertionError(f"not within {WAIT_SECONDS_MAX} s: {what}; {told()}")
+        threading.Event().wait(LOOK_SECONDS)
+    return said
+
+
+def call(url, method="GET", body=None, **headers):
+    """Status, headers and body of an answer, also of a refusal."""
+    request = urllib.request.Request(url, body, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=CALL_SECONDS_MAX) as reply:
+            return reply.status, reply.headers, reply.read()
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, refusal.headers, refusal.read()
 
 
 def run_tests(module, names):

@@ -7,19 +7,12 @@ import json
 import math
 import pathlib
 import sys
-import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from processes import CLIENT_ID, CONSUMER_KEY, Program, Sidecar, environment  # noqa: E402
+from processes import CLIENT_ID, CONSUMER_KEY, Program, Sidecar, call, environment  # noqa: E402
 
-# For what is seen a scrape or two after it happened, or a look of the sidecar at its files.
-WAIT_SECONDS_MAX = 30
-LOOK_SECONDS = 0.1
-CALL_SECONDS_MAX = 30
 TOKEN = "an-operators-token"
 # The job of the sidecars, by which alerts and board tell them from others.
 JOB = "watched"
@@ -62,27 +55,6 @@ scrape_configs:
 """
 
 
-def until(what, condition, told=lambda: ""):
-    """What `condition` says once that is true of anything; what `told` says is how far it came."""
-    over = time.monotonic() + WAIT_SECONDS_MAX
-    while not (said := condition()):
-        if time.monotonic() > over:
-            raise AssertionError(f"not within {WAIT_SECONDS_MAX} s: {what}; {told()}")
-        threading.Event().wait(LOOK_SECONDS)
-    return said
-
-
-def call(url, method="GET", body=None, **headers):
-    """Status and body of an answer, also of a refusal."""
-    request = urllib.request.Request(url, body, headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=CALL_SECONDS_MAX) as reply:
-            return reply.status, reply.read()
-    except urllib.error.HTTPError as refusal:
-        with refusal:
-            return refusal.code, refusal.read()
-
-
 class Watched(Sidecar):
     """The product with three tenants, configured by a file that can be spoilt."""
 
@@ -105,7 +77,7 @@ class Watched(Sidecar):
         return place.hostname, place.port
 
     def metrics(self):
-        status, text = call(f"{self.ops}/metrics")
+        status, _, text = call(f"{self.ops}/metrics")
         assert status == 200, status
         return text
 
@@ -113,7 +85,7 @@ class Watched(Sidecar):
         """By the ops port, which signs it itself; returns the status."""
         body = json.dumps({"user_id": user_id}).encode()
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-        status, _ = call(f"{self.ops}/api/snaptrade/register?tenant={tenant}", "POST", body, **headers)
+        status, _, _ = call(f"{self.ops}/api/snaptrade/register?tenant={tenant}", "POST", body, **headers)
         return status
 
     def register_signed(self, client_id, user_id):
@@ -124,7 +96,7 @@ class Watched(Sidecar):
         signed = json.dumps(told, separators=(",", ":"), sort_keys=True)
         digest = hmac.new(CONSUMER_KEY.encode(), signed.encode(), hashlib.sha256).digest()
         headers = {"Signature": base64.b64encode(digest).decode(), "Content-Type": "application/json"}
-        status, _ = call(f"{self.url}{path}?{query}", "POST", json.dumps(content).encode(), **headers)
+        status, _, _ = call(f"{self.url}{path}?{query}", "POST", json.dumps(content).encode(), **headers)
         return status
 
 
@@ -151,7 +123,7 @@ class Prometheus(Program):
         return json.loads(line).get("msg") == "Server is ready to receive web requests." or None
 
     def ask(self, path, **query):
-        status, body = call(f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(query)}")
+        status, _, body = call(f"{self._url}/api/v1/{path}?{urllib.parse.urlencode(query)}")
         answer = json.loads(body)
         assert (status, answer["status"]) == (200, "success"), (query, answer)
         return answer["data"]

@@ -12,8 +12,8 @@ import tempfile
 import unittest
 import urllib.parse
 
-from programs import CLIENT_ID, JOB, Prometheus, Watched, call, until
-from processes import Simulator
+from programs import JOB, Prometheus, Watched
+from processes import CLIENT_ID, Simulator, call, until
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

@@ -15,8 +15,8 @@ import urllib.request
 import jsonschema
 import yaml
 
-from deployed import HERE, ROOT, call, until
-from processes import CLIENT_ID, CONSUMER_KEY, Case, Program, Simulator, environment
+from deployed import HERE, ROOT
+from processes import CLIENT_ID, CONSUMER_KEY, Case, Program, Simulator, call, environment, until
 from story import USERS_MAX, Folder, settings
 
 BLUEPRINT = ROOT / "deploy/render/render.yaml"

@@ -16,18 +16,13 @@ import sys
 import threading
 import time
 import tomllib
-import urllib.error
 import urllib.parse
-import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent))
-from processes import CLIENT_ID, CONSUMER_KEY, Program, Sidecar, environment  # noqa: E402
+from processes import CLIENT_ID, CONSUMER_KEY, Program, Sidecar, call, environment  # noqa: E402
 
-WAIT_SECONDS_MAX = 30
-LOOK_SECONDS = 0.1
-CALL_SECONDS_MAX = 60
 RUN_SECONDS_MAX = 120
 # By which a notice's body is bounded; one is a few hundred bytes.
 NOTICE_BYTES_MAX = 64 * 1024
@@ -45,27 +40,6 @@ class Deployment:
     grace_seconds: float
     # Of the configuration's file, which the page says how to change.
     configuration: str
-
-
-def until(what, condition, told=lambda: ""):
-    """What `condition` says once that is true of anything; what `told` says is how far it came."""
-    over = time.monotonic() + WAIT_SECONDS_MAX
-    while not (said := condition()):
-        if time.monotonic() > over:
-            raise AssertionError(f"not within {WAIT_SECONDS_MAX} s: {what}; {told()}")
-        threading.Event().wait(LOOK_SECONDS)
-    return said
-
-
-def call(url, method="GET", body=None, **headers):
-    """Status, headers and body of an answer, also of a refusal."""
-    request = urllib.request.Request(url, body, headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=CALL_SECONDS_MAX) as reply:
-            return reply.status, reply.headers, reply.read()
-    except urllib.error.HTTPError as refusal:
-        with refusal:
-            return refusal.code, refusal.headers, refusal.read()
 
 
 def run(command, **options):

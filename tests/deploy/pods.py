@@ -9,8 +9,8 @@ import kubernetes_validate
 import yaml
 from cloudcoil.models.prometheus_operator import v1 as prometheus_operator
 
-from deployed import ROOT, Deployment, Example, block, blocks, call, image, run
-from processes import CLIENT_ID, CONSUMER_KEY, Case, environment
+from deployed import ROOT, Deployment, Example, block, blocks, image, run
+from processes import CLIENT_ID, CONSUMER_KEY, Case, call, environment
 from story import NOTIFY_URL, Folder, Story, TwoReplicas
 
 FOLDER = ROOT / "deploy/kubernetes"

@@ -9,8 +9,8 @@ import tempfile
 import time
 import urllib.parse
 
-from deployed import WAIT_SECONDS_MAX, Application, Database, Deployed, Place, call, seconds, until
-from processes import CLIENT_ID, CONSUMER_KEY, Simulator
+from deployed import Application, Database, Deployed, Place, seconds
+from processes import CLIENT_ID, CONSUMER_KEY, WAIT_SECONDS_MAX, Simulator, call, until
 
 USERS_MAX = 5
 NOTIFY_URL = re.compile(r'(?<=notify_url = ")(http://[^/"]+)(/[^"]*)')

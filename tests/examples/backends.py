@@ -9,27 +9,23 @@ import socket
 import sqlite3
 import sys
 import tempfile
-import threading
 import time
-import urllib.error
-import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 from processes import (  # noqa: E402
-    CALL_SECONDS_MAX,
     CLIENT_ID,
     CONSUMER_KEY,
     Case,
     Program,
     Sidecar,
     Simulator,
+    call,
     environment,
+    until,
 )
 
 EXAMPLES = ROOT / "examples"
-WAIT_SECONDS_MAX = 15
-LOOK_SECONDS = 0.05
 LIMIT = 5
 NOTICE = "/api/snaptrade/evicted"
 TOKEN = "an-operators-token-0123456789"
@@ -38,16 +34,11 @@ EVICTION = f"{OF_SIDECAR}TENANTS__DEFAULT__EVICTION__"
 OF_NOTICES = ("NOTICE_SECRET", f"{EVICTION}NOTIFY_URL", f"{EVICTION}NOTIFY_SECRET")
 
 
-def call(method, url, body=None, **headers):
+def ask(method, url, body=None, **headers):
     """Status and JSON of an answer, also of a refusal; `body` is sent as JSON unless it is bytes."""
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers}, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=CALL_SECONDS_MAX) as reply:
-            return reply.status, json.loads(reply.read() or "null")
-    except urllib.error.HTTPError as refusal:
-        with refusal:
-            return refusal.code, json.load(refusal)
+    status, _, said = call(url, method, data, **{"Content-Type": "application/json", **headers})
+    return status, json.loads(said or "null")
 
 
 def variables(**changed):
@@ -93,7 +84,7 @@ class ExampleCase(Case):
         return held.getsockname()[1]
 
     def ask(self, method, path, body=None, **headers):
-        return call(method, self.url + path, body, **headers)
+        return ask(method, self.url + path, body, **headers)
 
     def register(self, *users):
         """By the backend; what it says of the last."""
@@ -105,7 +96,7 @@ class ExampleCase(Case):
     def register_past_the_backend(self, user):
         """By the sidecar's ops port, as another program would: the backend gets no reply."""
         url = f"{self.sidecar.ops}/api/snaptrade/register?tenant=default"
-        status, answer = call("POST", url, {"user_id": user}, Authorization=f"Bearer {TOKEN}")
+        status, answer = ask("POST", url, {"user_id": user}, Authorization=f"Bearer {TOKEN}")
         self.assertEqual((status, answer["success"]), (200, True), answer)
 
     def notice(self, user, at, secret=None, age_seconds=0, after_signing=b""):
@@ -125,11 +116,11 @@ class ExampleCase(Case):
 
     def await_secrets_of(self, users):
         """Returns once the backend has the secrets of these and no others, by its file and by what it shows."""
-        until = time.monotonic() + WAIT_SECONDS_MAX
-        while not sorted(self.secrets()) == sorted(self.shown()) == sorted(users):
-            seen = f"{sorted(self.secrets())} stored, {sorted(self.shown())} shown"
-            self.assertLess(time.monotonic(), until, f"not within {WAIT_SECONDS_MAX} s: {users}; {seen}")
-            threading.Event().wait(LOOK_SECONDS)
+        until(
+            f"the backend has the secrets of {users}",
+            lambda: sorted(self.secrets()) == sorted(self.shown()) == sorted(users),
+            lambda: f"{sorted(self.secrets())} stored, {sorted(self.shown())} shown",
+        )
 
 
 class Fastapi(ExampleCase):

@@ -3,7 +3,8 @@
 import datetime
 import urllib.request
 
-from backends import CALL_SECONDS_MAX, LIMIT, NOTICE, Fastapi, TypeScript
+from backends import LIMIT, NOTICE, Fastapi, TypeScript
+from processes import CALL_SECONDS_MAX
 
 # One of them not plain in a header, a path or a page.
 USERS = ["ada", "grace", "Zoë, <b>王</b> & co", "barbara", "donald"]

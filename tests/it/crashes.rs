@@ -63,13 +63,7 @@ async fn r7_a_deletion_that_a_crash_cut_short_is_settled_by_looking() {
         let mut first = start(&sim, &registry).await;
         first.program.logged("SnapTrade answers for this key").await;
         sim.inject(Fault::new(FaultCall::Delete, kind));
-        let registration = Registration::of("new");
-        let (target, signature) = registration.signed();
-        let request = client()
-            .post(format!("{}{target}", first.proxy))
-            .headers(registration.headers)
-            .header("signature", signature.unwrap())
-            .body(registration.body);
+        let request = Registration::of("new").request(&first.proxy);
         let cut_short = tokio::spawn(request.send());
         patiently(sim.wait_for(|sim| sim.count(CallKind::Delete) == 1)).await;
         first.program.signal("KILL").await;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::application::Application;
 use crate::between::Between;
-use crate::harness::{ANY_PORT, FIVE, Harness, Registration, Sidecar, client, options, patiently, read};
+use crate::harness::{ANY_PORT, FIVE, Harness, Registration, Sidecar, options, patiently, read};
 use crate::program::{Program, TWO_VARIABLES, simulator};
 use crate::raw::Peer;
 use crate::webhooks::{send, webhook};
@@ -164,13 +164,7 @@ async fn no_redirect_of_a_call_of_the_sidecars_own_is_followed() {
     let (upstream, mut arrived) = redirecting(elsewhere.address).await;
     let hasty = [("tenants.default.settle_timeout", "50ms")];
     let sidecar = Sidecar::before(&format!("http://{upstream}"), &hasty).await;
-    let registration = Registration::of("new");
-    let (target, signature) = registration.signed();
-    let request = client()
-        .post(format!("http://{}{target}", sidecar.proxy))
-        .header("content-type", "application/json")
-        .header("signature", signature.unwrap())
-        .body(registration.body);
+    let request = Registration::of("new").request(&format!("http://{}", sidecar.proxy));
     let reply = read(patiently(request.send()).await.unwrap()).await;
     assert_eq!(reply.status, 307);
     for wanted in [
@@ -260,13 +254,7 @@ async fn no_proxy_of_the_environment_is_used() {
     let arguments = [&listen[..], &["--set", &notices, "--set", secret]].concat();
     let mut program = Program::start(&arguments, &variables);
     let ready = program.logged("snaptrade-sidecar is ready").await;
-    let registration = Registration::of("new");
-    let (target, signature) = registration.signed();
-    let request = client()
-        .post(format!("{}{target}", ready["proxy"].as_str().unwrap()))
-        .header("content-type", "application/json")
-        .header("signature", signature.unwrap())
-        .body(registration.body);
+    let request = Registration::of("new").request(ready["proxy"].as_str().unwrap());
     let reply = read(patiently(request.send()).await.unwrap()).await;
     assert_eq!(reply.admission(), "evicted");
     assert_eq!(application.next().await.target, "/notices");

@@ -1,6 +1,6 @@
 //! What the program needs of the machine that it runs on.
 
-use crate::harness::{ANY_PORT, FIVE, Registration, client, options, patiently, read};
+use crate::harness::{ANY_PORT, FIVE, Registration, options, patiently, read};
 use crate::program::{Program, TWO_VARIABLES, simulator};
 
 #[tokio::test]
@@ -28,13 +28,7 @@ async fn nothing_is_written_where_nothing_is_remembered_on_disk() {
         .concat(),
     );
     let ready = program.logged("snaptrade-sidecar is ready").await;
-    let registration = Registration::of("new");
-    let (target, signature) = registration.signed();
-    let request = client()
-        .post(format!("{}{target}", ready["proxy"].as_str().unwrap()))
-        .header("content-type", "application/json")
-        .header("signature", signature.unwrap())
-        .body(registration.body);
+    let request = Registration::of("new").request(ready["proxy"].as_str().unwrap());
     let reply = read(patiently(request.send()).await.unwrap()).await;
     assert_eq!(reply.admission(), "evicted");
     program.signal("HUP").await;

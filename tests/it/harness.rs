@@ -326,6 +326,16 @@ impl Registration {
         }
     }
 
+    /// The request, signed, to a program that serves at this URL.
+    pub(crate) fn request(&self, proxy: &str) -> reqwest::RequestBuilder {
+        let (target, signature) = self.signed();
+        client()
+            .post(format!("{proxy}{target}"))
+            .headers(self.headers.clone())
+            .header("signature", signature.unwrap())
+            .body(self.body.clone())
+    }
+
     /// The request target and the signature.
     pub(crate) fn signed(&self) -> (String, Option<String>) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

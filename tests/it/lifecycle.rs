@@ -77,13 +77,7 @@ async fn deleting(
         sim.add_user(user);
     }
     sim.inject(Fault::new(FaultCall::Delete, kind));
-    let registration = Registration::of("new");
-    let (target, signature) = registration.signed();
-    let request = client()
-        .post(format!("{proxy}{target}"))
-        .headers(registration.headers)
-        .header("signature", signature.unwrap())
-        .body(registration.body);
+    let request = Registration::of("new").request(proxy);
     let sent = tokio::spawn(request.send());
     patiently(sim.wait_for(|sim| sim.count(CallKind::Delete) == 1)).await;
     sent

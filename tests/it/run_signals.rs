@@ -79,13 +79,7 @@ async fn r4_while_the_application_ends_calls_are_forwarded_and_nobody_is_evicted
     program.signal("TERM").await;
     program.said("SIGTERM").await;
     program.logged("draining").await;
-    let registration = Registration::of("new");
-    let (target, signature) = registration.signed();
-    let request = client()
-        .post(format!("{proxy}{target}"))
-        .headers(registration.headers)
-        .header("signature", signature.unwrap())
-        .body(registration.body);
+    let request = Registration::of("new").request(&proxy);
     let reply = read(patiently(request.send()).await.unwrap()).await;
     assert_eq!(
         (reply.status.as_u16(), reply.admission()),
