@@ -20,7 +20,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 COPY = TARGET / "mutations"
 NAME = re.compile(r'^name = "snaptrade-sidecar"\nversion = "[^"]+', re.MULTILINE)
 SIMULATION = "simulation_of_whole_sidecars"
-# Without a switch the seeds take some 20 s of one idle core's time.
+# Without a switch the seeds take some 50 s of one idle core's time.
 SECONDS_MAX = 600
 
 SWITCH = """

@@ -31,7 +31,7 @@ use world::{Told, World};
 pub(crate) const TENANT: &str = plan::CLIENT;
 
 /// So many take about a minute of one core's time.
-const SEEDS: std::ops::Range<u64> = 0..200;
+const SEEDS: std::ops::Range<u64> = 0..1000;
 
 /// Everything that is in a registry's journal, asked without any way between.
 fn journal(registry: &Registry) -> Vec<Recorded> {

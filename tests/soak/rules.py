@@ -134,6 +134,8 @@ def never_too_many(facts, book, world):
     deletions = sidecars_deletions(facts)
     wrong, looked = [], 0
     before = most_before(facts, said)
+    # Who was registered by another program, and when.
+    others = {(client, user): at for kind, at, client, user, _ in facts.moments if kind == "added"}
     for kind, at, client, user, entry in facts.moments:
         if kind != "registered" or client not in MANAGED or not entry.label:
             continue
@@ -147,9 +149,11 @@ def never_too_many(facts, book, world):
             and at - UNSETTLED_SECONDS * 1000 <= sent <= at
             and not (deletion.status and deletion.done_at <= min(at, sent + MANAGE_SECONDS * 1000))
         }
-        if len(set(entry.live) - doubtful) <= tenant.max_users:
-            continue
         call = said[entry.label]
+        # Whom another program registered since the caller asked, the list need not have named.
+        unlisted = {other for other in entry.live if others.get((client, other), 0) >= call.began * 1000}
+        if len(set(entry.live) - doubtful - unlisted) <= tenant.max_users:
+            continue
         forwarded = any((tenant.name, user, reason) in reasons for reason in FORWARDED)
         paused = tenant.name == "paused" and facts.had_trouble(call, ("pause by hand",), 6)
         # Whoever took a slot that was made, of a key that had too many before, leaves as many as there were.

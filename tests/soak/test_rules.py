@@ -20,7 +20,8 @@ START_MS = 1_000_000_000_000
 class Run:
     """A run that is put together call by call."""
 
-    def __init__(self):
+    def __init__(self, client=CLIENT, tenant=TENANT):
+        self.client, self.tenant = client, tenant
         self.book = Book()
         self.lines = []
         self.journal = []
@@ -29,7 +30,7 @@ class Run:
 
     def _call(self, call, user, label="", fault="", status=200, took=0, **done):
         number, self.now = len(self.lines), self.now + 100
-        known = {"number": number, "call": call, "client": CLIENT, "user": user, "label": label, "fault": fault}
+        known = {"number": number, "call": call, "client": self.client, "user": user, "label": label, "fault": fault}
         self.lines.append({"event": "call", "at_ms": self.now, **known})
         if status:
             said = {"live": list(self.live), "secret_sha256": None, **done}
@@ -38,7 +39,7 @@ class Run:
 
     def register(self, user, fault="", **seen):
         self.live.append(user)
-        call = Call(f"call-{len(self.lines)}", "registration", "a", TENANT, user, status=200)
+        call = Call(f"call-{len(self.lines)}", "registration", "a", self.tenant, user, status=200)
         call.secret_sha256 = f"secret of {user}"
         self._call("register", user, call.label, fault, secret_sha256=f"secret of {user}")
         call.began, call.ended = self.now / 1000, self.now / 1000 + 0.1
@@ -47,8 +48,14 @@ class Run:
         self.book.calls.append(call)
         return call
 
+    def add(self, user):
+        """By another program, under the first client id."""
+        self.now += 100
+        self.live.append(user)
+        self.lines.append({"event": "added", "at_ms": self.now, "user": user})
+
     def intend(self, user, **columns):
-        row = {"id": len(self.journal), "event": "intent", "tenant": CLIENT, "user_id": user, "at": self.now}
+        row = {"id": len(self.journal), "event": "intent", "tenant": self.client, "user_id": user, "at": self.now}
         self.journal.append({**row, "newcomer": None, "is_open": False, "replica": "r", "outcome": None, **columns})
 
     def evict(self, user, fault="", status=200, took=0):
@@ -146,6 +153,19 @@ class Rules(unittest.TestCase):
         self.holds(rules.never_too_many(self.run_of.facts(), self.run_of.book, self.world))
         self.run_of.register("one more")
         self.is_wrong(rules.never_too_many(self.run_of.facts(), self.run_of.book, self.world))
+
+    def test_whom_another_program_registers_meanwhile_does_not_count(self):
+        run_of = Run("SOAK", "over").fill(4)
+        asked = run_of.now / 1000
+        run_of.add("crowd")
+        run_of.register("new", began=asked)
+        self.holds(rules.never_too_many(run_of.facts(), run_of.book, self.world))
+
+    def test_whom_another_program_registered_before_counts(self):
+        run_of = Run("SOAK", "over").fill(4)
+        run_of.add("crowd")
+        run_of.register("new")
+        self.is_wrong(rules.never_too_many(run_of.facts(), run_of.book, self.world))
 
     def test_who_may_still_go_does_not_count(self):
         self.run_of.evict("user-0", "hang", 0)
