@@ -1,7 +1,6 @@
 //! The transitions of an eviction: whom, the intent, the deed.
 
 use super::policy::Mode;
-use super::roster::Unresolved;
 use super::turn::Turn;
 use super::{Deletion, Ending, Note, PAUSE_MIN, Reason, State, Step};
 use crate::types::UserId;
@@ -105,12 +104,8 @@ impl Turn<'_> {
         self.roster.count_deletion(self.terms.fuse, self.here.clock);
         self.admission.deletion_sent = true;
         self.admission.unsettled = Some(victim.clone());
-        self.roster.unresolved = Some(Unresolved {
-            victim: victim.clone(),
-            since: self.now,
-            intended: self.now,
-            is_sent: true,
-        });
+        self.roster
+            .await_deletion(victim.clone(), self.now, self.now, true);
         self.admission.state = State::Deleting(victim.clone());
         Step::Delete(victim)
     }

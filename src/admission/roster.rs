@@ -28,6 +28,8 @@ pub struct Unresolved {
     pub since: Instant,
     /// When it was intended, as far as the clocks agree.
     pub intended: Instant,
+    /// When the victim was registered, as far as was known when its deletion was intended.
+    pub(super) registered: Option<Millis>,
     /// This process sent it. What another one, or this one before a restart, left open may never have been.
     pub is_sent: bool,
 }

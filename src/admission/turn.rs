@@ -141,8 +141,8 @@ impl Turn<'_> {
         let Unresolved {
             victim,
             since,
-            intended,
             is_sent,
+            ..
         } = self.roster.unresolved.clone()?;
         let own = self.admission.deletion_sent && !self.admission.evicted.contains(&victim);
         // Another replica may have deleted again whom this one had given up.
@@ -162,8 +162,7 @@ impl Turn<'_> {
         if self.now < since + self.terms.settle_timeout {
             return Some(self.pause_or(Reason::DeletionUnsettled));
         }
-        self.roster.unresolved = None;
-        self.roster.doom(&victim, intended);
+        self.roster.doom();
         let note = if is_sent {
             Note::EvictionUnsettled
         } else {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::journal::{now, within};
 use super::{Admitted, Guard};
 use crate::admission::known::Source;
-use crate::admission::roster::{Roster, Unresolved};
+use crate::admission::roster::Roster;
 use crate::admission::{Note, Reason};
 use crate::clock;
 use crate::registry::{Entry, EntryId, Event, Hold, OpenIntent, RegistryError, Version};
@@ -145,10 +145,10 @@ impl<'a> Book<'a> {
         } else {
             roster.update(&changes.gone, changes.users, deletions, clock::now());
         }
-        roster.welcome_back(clock::now(), now());
         *self.known = Some(changes.version);
         self.guard.see_fuse(roster);
         self.take_over(open, roster).await;
+        roster.welcome_back(clock::now(), now());
         Ok(())
     }
 
@@ -187,12 +187,8 @@ impl<'a> Book<'a> {
             && let Some(intent) = open.first()
         {
             let (seen, age) = (clock::now(), now().since(intent.at));
-            roster.unresolved = Some(Unresolved {
-                victim: intent.victim.clone(),
-                since: seen,
-                intended: seen.checked_sub(age).unwrap_or(seen),
-                is_sent: false,
-            });
+            let intended = seen.checked_sub(age).unwrap_or(seen);
+            roster.await_deletion(intent.victim.clone(), intended, seen, false);
         }
         for intent in kept {
             let mut entry = self.entry(Event::Outcome);

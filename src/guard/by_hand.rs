@@ -9,7 +9,7 @@ use super::book::{Book, Held, Intention};
 use super::journal::now;
 use super::look::LookError;
 use crate::admission::policy::{Protection, Ranked, Verdict};
-use crate::admission::roster::{LIST_AGE_MAX, Roster, Unresolved};
+use crate::admission::roster::{LIST_AGE_MAX, Roster};
 use crate::admission::{Deletion, Note};
 use crate::clock;
 use crate::registry::{EntryId, Event, Hour, Recorded, RegistryError};
@@ -285,12 +285,7 @@ impl Guard {
         let called = self.manage.delete(user, book.leave_by()).await;
         self.told("delete_user", &called);
         if matches!(called.outcome, Deletion::Accepted | Deletion::Unclear) {
-            roster.unresolved = Some(Unresolved {
-                victim: user.clone(),
-                since,
-                intended: since,
-                is_sent: true,
-            });
+            roster.await_deletion(user.clone(), since, since, true);
             self.note_by_hand("evict", Some(user)).await;
             return Ok(match self.settle_one(book, roster).await {
                 Some(Note::Evicted(_)) => ByHand::Evicted,

@@ -50,8 +50,8 @@ impl Guard {
         let Unresolved {
             victim,
             since,
-            intended,
             is_sent,
+            ..
         } = roster.unresolved.clone()?;
         let mut pause = PAUSE_MIN;
         let note = loop {
@@ -66,7 +66,7 @@ impl Guard {
                 if !has_looked {
                     return None;
                 }
-                roster.doom(&victim, intended);
+                roster.doom();
                 let note = if is_sent {
                     Note::EvictionUnsettled
                 } else {

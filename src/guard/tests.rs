@@ -158,21 +158,25 @@ async fn r5_a_deletion_that_is_told_late_takes_no_age_from_who_was_registered_an
     assert_eq!(known.registered, Some((Millis(7), Source::Own)));
 }
 
-#[tokio::test(start_paused = true)]
-async fn r4_whom_the_application_deleted_here_and_another_replica_registered_again_is_there() {
+/// A guard that knows of one user, before anything happens to it.
+async fn knowing(user: &UserId) -> (Guard, Arc<Registry>, Held) {
     let (guard, registry) = alone();
-    let (user, long) = (UserId::new("a"), Duration::from_secs(1));
-    let mut held = Held::default();
-    let known = registry.registered("C", &user, Millis(1), Source::Own);
+    let known = registry.registered("C", user, Millis(1), Source::Own);
     known.await.unwrap();
-    let _ = Book::open(&guard, None, &mut held, long).await;
-    guard.departed(user.clone());
+    let mut held = Held::default();
+    let _ = Book::open(&guard, None, &mut held, Duration::from_secs(1)).await;
+    (guard, registry, held)
+}
+
+/// Another replica knows that the user is gone, registers it again, and a list names it. Whether it counts here.
+async fn counts_again(guard: &Guard, registry: &Registry, held: &mut Held, user: &UserId) -> bool {
+    let long = Duration::from_secs(1);
     tokio::time::advance(long).await;
-    let gone = registry.gone("C", std::slice::from_ref(&user), Millis(2));
+    let gone = registry.gone("C", std::slice::from_ref(user), Millis(2));
     gone.await.unwrap();
-    let again = registry.registered("C", &user, Millis::from(clock::wall()), Source::Own);
+    let again = registry.registered("C", user, Millis::from(clock::wall()), Source::Own);
     again.await.unwrap();
-    let (_book, roster) = Book::open(&guard, None, &mut held, long).await;
+    let (_book, roster) = Book::open(guard, None, held, long).await;
     // As before each step of an admission.
     guard.note_changes(roster);
     let now = clock::now();
@@ -180,7 +184,24 @@ async fn r4_whom_the_application_deleted_here_and_another_replica_registered_aga
     roster
         .take(list, now, now, Millis(0), Duration::from_secs(20))
         .unwrap();
-    assert!(roster.lists(&user));
+    roster.lists(user)
+}
+
+#[tokio::test(start_paused = true)]
+async fn r4_whom_the_application_deleted_here_and_another_replica_registered_again_is_there() {
+    let user = UserId::new("a");
+    let (guard, registry, mut held) = knowing(&user).await;
+    guard.departed(user.clone());
+    assert!(counts_again(&guard, &registry, &mut held, &user).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r8_whose_deletion_another_replica_settled_before_it_registered_the_user_again_is_there() {
+    let user = UserId::new("a");
+    let (guard, registry, mut held) = knowing(&user).await;
+    let now = clock::now();
+    held.roster.await_deletion(user.clone(), now, now, true);
+    assert!(counts_again(&guard, &registry, &mut held, &user).await);
 }
 
 #[tokio::test(start_paused = true)]

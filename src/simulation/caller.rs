@@ -15,6 +15,9 @@ use super::sidecar::Sidecar;
 use crate::simulator::{Dialect, sign};
 use crate::types::Timestamp;
 
+/// A header that is for the connection to the sidecar, and goes no further (R1).
+pub(super) const HOP: &str = "x-hop";
+
 /// What a call got.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
@@ -106,6 +109,8 @@ impl Call {
             .header("Host", "sidecar")
             .header("Signature", signature)
             .header("X-Attempt", self.number)
+            .header("Connection", HOP)
+            .header(HOP, "for the sidecar alone")
             .body(Full::new(Bytes::from(self.body.clone())))
             .ok()?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(sidecar.connect())).await.ok()?;

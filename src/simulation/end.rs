@@ -59,6 +59,7 @@ impl World {
         }
         self.settle().await;
         self.check_journals();
+        self.check_prints();
     }
 
     /// As the next start does.

@@ -10,6 +10,7 @@ mod end;
 mod moments;
 mod order;
 mod plan;
+mod prints;
 mod sidecar;
 mod trouble;
 mod witness;

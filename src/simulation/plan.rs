@@ -7,7 +7,7 @@ use crate::admission::Terms;
 use crate::admission::policy::Mode;
 use crate::clock::dice::Dice;
 use crate::clock::link::Weather;
-use crate::config::{self, Config, Sources};
+use crate::config::{self, Config, Faults, Loaded, Sources};
 use crate::simulator::{ListOrder, Options};
 
 pub(super) const CLIENT: &str = "C";
@@ -112,11 +112,20 @@ impl Plan {
     }
 
     pub(super) fn config(&self) -> Config {
-        let sources = Sources {
-            flags: self.flags.clone(),
+        self.load(&[]).expect("a plan is valid").config
+    }
+
+    /// The settings, but for these.
+    pub(super) fn load(&self, others: &[(&str, &str)]) -> Result<Loaded, Faults> {
+        let is_other = |key: &str| others.iter().any(|(other, _)| *other == key);
+        let kept = self.flags.iter().filter(|(key, _)| !is_other(key)).cloned();
+        let others = others
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        config::load(Sources {
+            flags: kept.chain(others).collect(),
             ..Sources::default()
-        };
-        config::load(sources).expect("a plan is valid").config
+        })
     }
 
     pub(super) fn terms(&self) -> Terms {

@@ -37,6 +37,7 @@ pub(super) struct Sidecar {
     pub(super) machine: Machine,
     pub(super) guard: Arc<Guard>,
     pub(super) registry: Arc<Registry>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) stopping: CancellationToken,
     listener: mpsc::UnboundedSender<DuplexStream>,
 }
@@ -83,7 +84,7 @@ impl Sidecar {
             Arc::new(Guard::new(Arc::clone(tenant), means.clone()))
         }));
         let guard = Arc::clone(&live.load().guards()[0]);
-        let shared = Shared::new(live, Arc::new(Health::new()), metrics, tally);
+        let shared = Shared::new(live, Arc::new(Health::new()), Arc::clone(&metrics), tally);
         let proxy = Rc::new(Proxy::new(Arc::new(shared), &forwarder));
         spawn_local(machine.run(async move { teller.run(CancellationToken::new()).await }));
         let first = Arc::clone(&guard);
@@ -109,6 +110,7 @@ impl Sidecar {
             machine,
             guard,
             registry,
+            metrics,
             stopping,
             listener,
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
+use super::caller::HOP;
 use super::moments::Moment;
 use super::plan::{LIMIT_STATUS, Plan};
 use crate::admission::Terms;
@@ -179,6 +180,12 @@ impl Witness {
         let user = parameter(target, "userId").unwrap_or_default().to_owned();
         let number = text.lines().find_map(|line| line.strip_prefix("x-attempt: "));
         let is_to = |call: &str| head.starts_with(call);
+        let is_ours = text
+            .lines()
+            .any(|line| line.starts_with(HOP) || line.starts_with("connection:"));
+        self.require(!is_ours, || {
+            format!("R1: what was for the sidecar alone goes on: {head}")
+        });
         let name = machine.name().to_owned();
         let path = target.split('?').next().unwrap_or_default();
         self.tell(&format!(

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::caller::{ANSWER_MAX, Answer, Call};
 use super::plan::Plan;
+use super::prints::Prints;
 use super::sidecar::Sidecar;
 use super::witness::Witness;
 use crate::clock::dice::Dice;
@@ -64,12 +65,13 @@ pub(super) struct World {
     pub(super) vendor: Arc<Simulator>,
     pub(super) database: Server,
     pub(super) hosts: RefCell<Vec<Host>>,
+    pub(super) prints: Prints,
     network: Network,
     witness: Arc<Mutex<Witness>>,
     dice: RefCell<Dice>,
     began: Instant,
     calls: Cell<u64>,
-    boots: Cell<u64>,
+    boots: Cell<usize>,
     is_healed: Rc<Cell<bool>>,
     /// By user: the callers that may leave as their registration is sent.
     pub(super) leaving: RefCell<BTreeMap<String, Rc<Notify>>>,
@@ -85,6 +87,7 @@ impl World {
         let (moments, coming) = unbounded_channel();
         let witness = Witness::new(Arc::clone(&plan), moments, is_verbose);
         let world = Self::new(dice, plan, witness);
+        let _log = world.prints.take_log();
         spawn_local(Rc::clone(&world).lurk(coming));
         // Whoever is there has been for a while.
         sleep(Duration::from_secs(10)).await;
@@ -145,6 +148,7 @@ impl World {
             vendor,
             database,
             hosts: RefCell::default(),
+            prints: Prints::default(),
             network,
             witness,
             dice: RefCell::new(dice),
@@ -187,6 +191,7 @@ impl World {
         } else {
             Registry::memory()
         };
+        self.mistype(self.boots.get());
         self.tell(&format!("{name} starts"));
         if !self.plan.is_shared {
             self.witness().forget();
@@ -284,6 +289,9 @@ impl World {
         let (status, admission) = (answer.status, answer.admission());
         self.tell(&format!("call {number} gets {status} {admission}"));
         self.witness().counts.answers += 1;
+        if status != 200 {
+            self.prints.add(&answer.body);
+        }
         Some(answer)
     }
 

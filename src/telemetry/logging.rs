@@ -84,7 +84,7 @@ impl Level {
 
 /// A level that names no target is the sidecar's own. The libraries' lines below `warn` are shown where they are named:
 /// HTTP/2 alone has dozens for each call.
-fn filter(level: &str) -> Result<Targets, ParseError> {
+pub(crate) fn filter(level: &str) -> Result<Targets, ParseError> {
     let written: Targets = level.parse()?;
     let own = written.default_level().unwrap_or(LevelFilter::OFF);
     Ok(Targets::new()

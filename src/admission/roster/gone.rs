@@ -40,21 +40,38 @@ impl Roster {
         }
     }
 
-    /// The deletion that was intended at `intended` did not show in time.
-    pub fn doom(&mut self, id: &UserId, intended: Instant) {
-        let departure = self.departure(id, intended);
-        self.doomed.insert(id.clone(), departure);
+    /// From now on a deletion is waited for, that was intended and, where `is_sent`, sent at `intended`.
+    pub fn await_deletion(&mut self, victim: UserId, intended: Instant, since: Instant, is_sent: bool) {
+        let Departure { registered, .. } = self.departure(&victim, intended);
+        self.unresolved = Some(Unresolved {
+            victim,
+            since,
+            intended,
+            registered,
+            is_sent,
+        });
+    }
+
+    /// The unresolved deletion did not show in time. Whose it is.
+    pub fn doom(&mut self) -> Option<UserId> {
+        let Unresolved {
+            victim: id,
+            intended: at,
+            registered,
+            ..
+        } = self.unresolved.take()?;
+        self.doomed.insert(id.clone(), Departure { at, registered });
         if let Some((_, entries)) = &mut self.listed {
-            self.lingering.extend(entries.extract_if(.., |entry| entry == id));
+            self.lingering
+                .extend(entries.extract_if(.., |entry| *entry == id));
         }
+        Some(id)
     }
 
     /// Another replica settled the unresolved deletion. Where it gave it up, it may still happen.
     pub fn settled_elsewhere(&mut self) {
-        if let Some(Unresolved { victim, intended, .. }) = self.unresolved.take() {
-            self.doom(&victim, intended);
-            self.settled_elsewhere.insert(victim);
-        }
+        let given_up = self.doom();
+        self.settled_elsewhere.extend(given_up);
     }
 
     /// The doomed that a list no longer named.

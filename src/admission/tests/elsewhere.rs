@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::admission::known::{Known, Source};
-use crate::admission::roster::Unresolved;
 
 const INTENT: Event = Event::IntentRecorded(true);
 
@@ -214,7 +213,8 @@ fn r10_a_clock_that_was_set_back_brings_nobody_back() {
     };
     let all = ["a", "b", "c"].map(|name| (id(name), registered));
     bench.roster.remember(all.to_vec(), Vec::new());
-    bench.roster.doom(&id("a"), bench.now);
+    bench.roster.await_deletion(id("a"), bench.now, bench.now, true);
+    bench.roster.doom();
     bench.after(Duration::from_secs(1));
     bench.here.clock = Millis(bench.here.clock.0 - 3_600_000);
     bench.roster.welcome_back(bench.now, bench.here.clock);
@@ -224,12 +224,7 @@ fn r10_a_clock_that_was_set_back_brings_nobody_back() {
 #[test]
 fn r7_a_victim_that_is_registered_anew_had_gone() {
     let mut bench = Bench::new();
-    bench.roster.unresolved = Some(Unresolved {
-        victim: id("new"),
-        since: bench.now,
-        intended: bench.now,
-        is_sent: true,
-    });
+    bench.roster.await_deletion(id("new"), bench.now, bench.now, true);
     bench.terms.mode = Mode::OnLimitError;
     assert_eq!(bench.run([Event::Begun, registered()]), ANSWERED);
     assert_eq!(bench.admission.take_notes(), [Note::EvictionOvertaken(id("new"))]);
@@ -239,15 +234,11 @@ fn r7_a_victim_that_is_registered_anew_had_gone() {
 #[test]
 fn r10_another_replicas_deletion_of_a_user_given_up_here_is_not_taken_to_have_happened() {
     let mut bench = Bench::new();
-    bench.roster.doom(&id("a"), bench.now);
+    bench.roster.await_deletion(id("a"), bench.now, bench.now, true);
+    bench.roster.doom();
     bench.after(Duration::from_secs(1));
     // It had not given the user up, and sent a second deletion.
-    bench.roster.unresolved = Some(Unresolved {
-        victim: id("a"),
-        since: bench.now,
-        intended: bench.now,
-        is_sent: true,
-    });
+    bench.roster.await_deletion(id("a"), bench.now, bench.now, true);
     let full = || listed(&["a", "b", "c"]);
     assert!(matches!(bench.run([Event::Begun, full()]), Step::Pause(_)));
     assert_eq!(bench.admission.take_notes(), []);

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::admission::known::Source;
-use crate::admission::roster::Unresolved;
 
 const ALL: [Reason; 14] = [
     Reason::AlreadyListed,
@@ -173,12 +172,7 @@ fn r10_a_list_that_fails_is_awaited_for_the_settle_time_and_no_longer() {
 #[test]
 fn a_list_that_fails_is_not_awaited_for_the_deletion_of_another() {
     let mut bench = Bench::new();
-    bench.roster.unresolved = Some(Unresolved {
-        victim: id("a"),
-        since: bench.now,
-        intended: bench.now,
-        is_sent: true,
-    });
+    bench.roster.await_deletion(id("a"), bench.now, bench.now, true);
     assert_eq!(bench.run([Event::Begun, Event::Listed(None)]), FORWARD);
     assert_eq!(bench.admission.reason(), Some(Reason::ListFailed));
 }

@@ -108,7 +108,8 @@ fn r10_whose_deletion_did_not_show_counts_no_more_and_everybody_else_does() {
     roster
         .take(ids(&["a", "b", "c"]), now, now, Millis(0), SETTLE)
         .unwrap();
-    roster.doom(&id("b"), now);
+    roster.await_deletion(id("b"), now, now, true);
+    roster.doom();
     assert_eq!(bare(&roster), ["a", "c"]);
     assert_eq!(roster.going(), [id("b")]);
     assert!(roster.may_still_be(&id("b")) && !roster.may_still_be(&id("a")));
@@ -202,14 +203,10 @@ fn r8_of_whom_it_is_known_after_all_an_unanswered_deletion_says_no_more() {
 fn r10_deletions_under_way_are_the_one_that_is_awaited_and_those_that_did_not_show() {
     let (mut roster, now) = (Roster::default(), Instant::now());
     assert_eq!(roster.under_way(), 0);
-    roster.unresolved = Some(Unresolved {
-        victim: id("a"),
-        since: now,
-        intended: now,
-        is_sent: true,
-    });
+    roster.await_deletion(id("a"), now, now, true);
     assert_eq!(roster.under_way(), 1);
-    roster.doom(&id("b"), now);
+    roster.doom();
+    roster.await_deletion(id("b"), now, now, true);
     assert_eq!(roster.under_way(), 2);
 }
 
@@ -244,8 +241,10 @@ fn r8_whom_another_replica_registered_since_it_went_is_there_again() {
     roster.take(ids(&names), now, now, Millis(0), SETTLE).unwrap();
     roster.removed(&id("back"), now);
     roster.removed(&id("gone"), now);
-    roster.doom(&id("back-too"), now);
-    roster.doom(&id("doomed"), now);
+    roster.await_deletion(id("back-too"), now, now, true);
+    roster.doom();
+    roster.await_deletion(id("doomed"), now, now, true);
+    roster.doom();
     // What the registry tells five seconds later: some were registered a millisecond after they went, the others before.
     let registered = |name: &str, at| {
         let registered = Some((Millis(at), Source::Own));
