@@ -46,7 +46,7 @@ async fn first_look(guard: Arc<Guard>) {
                 limit,
                 "more users are listed than max_users allows. If the plan allows them, set max_users to what it allows: \
                  otherwise the next registration deletes users until it fits, unless that takes more than \
-                 max_per_registration"
+                 max_per_registration, or max_users is not set"
             );
         }
     }

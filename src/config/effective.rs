@@ -29,6 +29,9 @@ const PREAMBLE: &str = "\
 # restart.
 ";
 
+/// That a limit is set tells more than its number.
+pub(super) const MAX_USERS: &str = "tenants.*.max_users";
+
 /// Of the secrets, the one with a default, and with more in it than a secret.
 const REGISTRY: &str = "registry.url";
 const REGISTRY_FILE: &str = "registry.url_file";
@@ -79,7 +82,9 @@ pub fn reference() -> String {
             .bounds()
             .map(|bounds| format!(" {bounds}"))
             .unwrap_or_default();
-        Some(format!("# {}{bounds}\n{} = {}\n", key.doc, leaf(key), value))
+        // To set it says that it is known, also where it is set to the default.
+        let off = if key.path == MAX_USERS { "# " } else { "" };
+        Some(format!("# {}{bounds}\n{off}{} = {value}\n", key.doc, leaf(key)))
     };
     [
         PREAMBLE,

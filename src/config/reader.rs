@@ -119,6 +119,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether somebody said what it is.
+    pub(super) fn is_set(&mut self, key: &str) -> bool {
+        self.setting(key)
+            .is_some_and(|setting| setting.place != Place::Default)
+    }
+
     pub(super) fn switch(&mut self, key: &str) -> bool {
         match self.setting(key) {
             Some(Setting {

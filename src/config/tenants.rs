@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::effective::MAX_USERS;
 use super::env::{CLIENT_ID, CONSUMER_KEY, DEFAULT_TENANT, variable_name};
 use super::fault::{Place, Problem};
 use super::home::Home;
@@ -161,6 +162,12 @@ fn terms(reader: &mut Reader<'_>) -> Terms {
     let evictable = patterns(reader, "tenants.*.eviction.evictable");
     let protect = patterns(reader, "tenants.*.eviction.protect");
     let (unknown_age, _) = reader.text("tenants.*.eviction.unknown_age");
+    // A key that has more users than the default allows may have as many as it likes: who of them would go is not to be guessed.
+    let max_per_registration = if reader.is_set(MAX_USERS) {
+        reader.count("tenants.*.eviction.max_per_registration")
+    } else {
+        1
+    };
     let terms = Terms {
         // The table lets no other words through; those that delete least stand for the impossible rest.
         mode: match mode.as_str() {
@@ -173,8 +180,8 @@ fn terms(reader: &mut Reader<'_>) -> Terms {
             "reject" => OnListError::Reject,
             _ => OnListError::Forward,
         },
-        max_users: reader.count("tenants.*.max_users"),
-        max_per_registration: reader.count("tenants.*.eviction.max_per_registration"),
+        max_users: reader.count(MAX_USERS),
+        max_per_registration,
         settle_timeout: reader.span("tenants.*.settle_timeout"),
         admission_timeout: reader.span("tenants.*.admission_timeout"),
         fuse: Fuse {

@@ -208,7 +208,7 @@ impl Guard {
         guard.evict_under_lock(user, &mut held).await
     }
 
-    async fn evict_under_lock(&self, user: &UserId, held: &mut Held) -> Result<ByHand, Unable> {
+    pub(super) async fn evict_under_lock(&self, user: &UserId, held: &mut Held) -> Result<ByHand, Unable> {
         let patience = self.terms().admission_timeout;
         held.roster.forget_list();
         let (mut book, roster) = Book::open(self, None, held, patience).await;
@@ -218,25 +218,30 @@ impl Guard {
         done
     }
 
+    /// Whoever ends has told the registry the last already.
+    fn relies_on(&self, book: &Book<'_>) -> Result<(), Unable> {
+        let why = || RegistryError("the registry cannot be relied on; the log says why".to_owned());
+        match book.is_open() {
+            true => Ok(()),
+            false if self.means.stopping.is_cancelled() => Err(Unable::Stopping),
+            false => Err(why().into()),
+        }
+    }
+
     async fn evict_under(
         &self,
         user: &UserId,
         book: &mut Book<'_>,
         roster: &mut Roster,
     ) -> Result<ByHand, Unable> {
-        let unreadable = || RegistryError("the registry cannot be relied on; the log says why".to_owned());
-        if !book.is_open() {
-            return Err(unreadable().into());
-        }
+        self.relies_on(book)?;
         if roster.unresolved.is_some() && self.settle_one(book, roster).await.is_none() {
             return Err(Unable::Busy);
         }
         self.note_changes(roster);
         self.list_into(roster).await?;
         book.learn(roster).await;
-        if !book.is_open() {
-            return Err(unreadable().into());
-        }
+        self.relies_on(book)?;
         // The application just deleted somebody, perhaps this one, or is about to.
         if roster.list().is_none() || roster.is_unanswered(user) {
             return Err(Unable::Busy);

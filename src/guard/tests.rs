@@ -158,6 +158,36 @@ async fn r5_a_deletion_that_is_told_late_takes_no_age_from_who_was_registered_an
     assert_eq!(known.registered, Some((Millis(7), Source::Own)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_operator_is_told_that_the_sidecar_ends_and_not_that_the_registry_is_down() {
+    let config = config();
+    let means = means(&config);
+    let gone = Teller::new(
+        Arc::clone(&means.registry),
+        Arc::clone(&means.metrics),
+        "r".into(),
+    );
+    let means = Means {
+        tally: gone.tally(),
+        ..means
+    };
+    drop(gone);
+    let stopping = means.stopping.clone();
+    let guard = Guard::new(Arc::clone(&config.tenants[0]), means);
+    let user = UserId::new("a");
+    let unable = guard.evict_under_lock(&user, &mut Held::default()).await;
+    assert!(
+        matches!(unable, Err(crate::guard::by_hand::Unable::Registry(_))),
+        "{unable:?}"
+    );
+    stopping.cancel();
+    let unable = guard.evict_under_lock(&user, &mut Held::default()).await;
+    assert!(
+        matches!(unable, Err(crate::guard::by_hand::Unable::Stopping)),
+        "{unable:?}"
+    );
+}
+
 /// A guard that knows of one user, before anything happens to it.
 async fn knowing(user: &UserId) -> (Guard, Arc<Registry>, Held) {
     let (guard, registry) = alone();

@@ -141,15 +141,15 @@ impl Proxy {
         let told = tracing::enabled!(tracing::Level::DEBUG)
             .then(|| (request.method().clone(), request.uri().path().to_owned()));
         let Whose { tenant, user } = view.whose(request.uri().query());
-        if tenant.is_none() && route == Route::Register {
-            self.shared.warn_of_stranger(request.uri().query());
-        }
         let (reply, took) = match (route, tenant) {
             // In boxes, so that what is rare takes no room in what is moved for every request.
             (Route::Register, Some(tenant)) => {
                 let span = span.as_mut();
                 let reply = Box::pin(self.register(request, &view, tenant, arrived, span)).await;
                 (reply, clock::since(arrived))
+            }
+            (Route::Register, None) => {
+                Box::pin(self.pass_strangers(request, &view, arrived, span.as_mut())).await
             }
             (Route::DeleteUser, Some(tenant)) => Box::pin(self.delete(request, &view, tenant, arrived)).await,
             (Route::ResetSecret, Some(tenant)) => Box::pin(self.reset(request, &view, tenant, arrived)).await,

@@ -12,12 +12,12 @@ use hyper::body::Incoming;
 
 use super::replies::Problem;
 use super::view::View;
-use super::{Proxy, headers, outcome, streaming};
+use super::{NO_TENANT, Passed, Proxy, headers, outcome, streaming};
 use crate::admission::policy::Mode;
 use crate::clock;
 use crate::guard::{Guard, Registration};
 use crate::snaptrade::canonical::Canonical;
-use crate::snaptrade::proof::{CallView, Proven};
+use crate::snaptrade::proof::{CallView, Proven, Unproven};
 use crate::snaptrade::route::Route;
 use crate::telemetry::spans::{RequestSpan, Trace, attributes};
 use crate::types::{Timestamp, UserId};
@@ -88,6 +88,22 @@ impl Proxy {
                 outcome::unmanaged(reply, why.unwrap_or_default(), span)
             }
         }
+    }
+
+    /// A registration under a client id that no tenant has. Nobody makes room for it.
+    pub(super) async fn pass_strangers(
+        &self,
+        request: Request<Incoming>,
+        view: &View,
+        arrived: Instant,
+        span: Option<&mut RequestSpan>,
+    ) -> Passed {
+        self.shared.warn_of_stranger(request.uri().query());
+        let mut request = streaming(request, self.shared.body_idle_timeout);
+        let (reply, took) = self.pass(view, &mut request, Route::Register, arrived).await;
+        self.shared.metrics.registration(NO_TENANT, "unmanaged");
+        let why = Unproven::OtherClient.reason();
+        (outcome::unmanaged(reply, why, span), took)
     }
 
     async fn admit(

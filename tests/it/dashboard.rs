@@ -95,7 +95,7 @@ async fn the_overview_tells_how_a_tenant_stands() {
         "registry": {"home": "memory:", "up": true, "durable": false},
         "replica": null, "replicas": null,
         "policy": {
-            "order": ["oldest"], "unknown_age": "oldest", "max_per_registration": 3, "min_age_seconds": 0, "active_within_seconds": 0,
+            "order": ["oldest"], "unknown_age": "oldest", "max_per_registration": 1, "min_age_seconds": 0, "active_within_seconds": 0,
             "protect": ["c"], "evictable": ["*"],
         },
         "problems": [], "journal": null, "may_change": true, "token_configured": true,

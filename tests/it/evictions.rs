@@ -49,6 +49,26 @@ async fn r3_nobody_is_evicted_when_the_users_cannot_be_counted() {
 }
 
 #[tokio::test]
+async fn r4_while_max_users_is_not_set_one_goes_for_a_registration_at_most() {
+    let options = || Options {
+        user_limit: 20,
+        ..options()
+    };
+    let six = ["a", "b", "c", "d", "e", "f"];
+    let it = Harness::with_users(&six, options(), &[]).await;
+    assert_eq!(
+        it.register("new").await.admission(),
+        "forwarded; reason=too-many-over-limit"
+    );
+    assert_eq!((it.sim.deletions(), it.sim.users().len()), (0, 7));
+    it.stop().await;
+    let it = Harness::with_users(&six, options(), &[("tenants.default.max_users", "5")]).await;
+    assert_eq!(it.register("new").await.admission(), "evicted");
+    assert_eq!((it.sim.deletions(), it.sim.users().len()), (2, 5));
+    it.stop().await;
+}
+
+#[tokio::test]
 async fn r4_an_account_far_above_its_limit_loses_nobody() {
     let many: Vec<String> = (0..40).map(|n| format!("user-{n}")).collect();
     let users: Vec<&str> = many.iter().map(String::as_str).collect();

@@ -121,8 +121,12 @@ async fn r2_another_client_id_is_none_of_our_business() {
         ..Registration::of("new")
     };
     let reply = it.send(&registration).await;
-    assert_eq!(reply.header("snaptrade-sidecar-admission"), None);
+    assert_eq!(reply.admission(), "unmanaged; reason=client-unknown");
     assert_eq!(it.kinds(), [CallKind::Register]);
+    let metrics = it.ops_get("/metrics").await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    let line = r#"snaptrade_sidecar_registrations_total{tenant="unknown",outcome="unmanaged"} 1"#;
+    assert!(text.contains(line), "{text}");
     it.stop().await;
 }
 

@@ -74,7 +74,10 @@ async fn nobody_is_evicted_for_a_tenant_that_was_taken_out() {
         reply.admission()
     );
     // It is nobody's now, and goes through.
-    assert_eq!(it.register("d").await.header("snaptrade-sidecar-admission"), None);
+    assert_eq!(
+        it.register("d").await.admission(),
+        "unmanaged; reason=client-unknown"
+    );
     assert_eq!(it.sim.deletions(), 1);
     // There again, and with the same limit, it knows its lock and its users.
     it.reload(&(tenant("max_users = 9") + &second), 2).await;
@@ -132,7 +135,7 @@ async fn tenants_come_and_go_under_traffic() {
             "[tenants.t2]\nclient_id = \"SIMULATOR-2\"\nconsumer_key = \"{CONSUMER_KEY}\"\nmax_users = 1\n"
         );
     let strange = send(&it.http, &it.proxy, &registration("a")).await;
-    assert_eq!(strange.header("snaptrade-sidecar-admission"), None);
+    assert_eq!(strange.admission(), "unmanaged; reason=client-unknown");
     assert_eq!(tenants_of(&it.reload(&both, 1).await), "t2 (added)");
     assert_eq!(
         send(&it.http, &it.proxy, &registration("b")).await.admission(),
@@ -156,7 +159,7 @@ async fn tenants_come_and_go_under_traffic() {
         "t2 (removed)"
     );
     let strange = send(&it.http, &it.proxy, &registration("c")).await;
-    assert_eq!(strange.header("snaptrade-sidecar-admission"), None);
+    assert_eq!(strange.admission(), "unmanaged; reason=client-unknown");
     assert_eq!(it.get("/api/snaptrade/status?tenant=t2").await.status, 404);
     assert!(traffic.end().await > 0);
     let metrics = it.metrics().await;

@@ -6,10 +6,11 @@ pub(in crate::config) mod keys;
 use keys::IDENTITIES;
 
 /// Complete, and every key can be set to something else beside it.
-const BASE: [(&str, &str); 5] = [
+const BASE: [(&str, &str); 6] = [
     ("webhooks.listen", "127.0.0.1:9300"),
     ("tenants.t.client_id", "T"),
     ("tenants.t.consumer_key", "k"),
+    ("tenants.t.max_users", "8"),
     ("tenants.t.eviction.notify_url", "https://app.example.com"),
     ("tenants.t.eviction.notify_secret", "a secret of the application"),
 ];
