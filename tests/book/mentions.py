@@ -86,6 +86,8 @@ def known_keys(binary):
             else:
                 yield ".".join(path)
 
+    # One is off, so that whoever copies the file does not set it by that.
+    text = re.sub(r"^# (max_users = )", r"\1", text, flags=re.MULTILINE)
     found = set(paths(tomllib.loads(text), []))
     assert len(found) > 50, found
     return found
