@@ -35,8 +35,9 @@ pub(super) struct Attempt {
     pub(super) sent: usize,
     /// What SnapTrade answered last, whether or not that arrived.
     pub(super) last_status: Option<u16>,
-    /// How many users there were when it succeeded.
+    /// How many users there were when it was answered, and how many of them might still go.
     pub(super) live_then: usize,
+    pub(super) doomed_then: usize,
 }
 
 pub(super) struct Witness {
@@ -249,7 +250,7 @@ impl Witness {
                 let taken = deed.live.len() + if vendor.tombstones_count { tombstones } else { 0 };
                 self.had_room = taken < vendor.user_limit;
             }
-            CallKind::Register => self.registration_done(number, user, status, deed.live.len()),
+            CallKind::Register => self.registration_done(number, user, status, deed.live),
             CallKind::Delete if number.is_none() => {
                 self.deletions += usize::from(status == 200);
                 self.require(status != 401 || !self.plan.is_calm, || {
@@ -263,10 +264,12 @@ impl Witness {
         }
     }
 
-    fn registration_done(&mut self, number: Option<&str>, user: &str, status: u16, live: usize) {
+    fn registration_done(&mut self, number: Option<&str>, user: &str, status: u16, live: &[String]) {
         if let Some(number) = number {
+            let doomed = self.doomed(live).len();
             let attempt = self.attempts.entry(number.to_owned()).or_default();
-            (attempt.last_status, attempt.live_then) = (Some(status), live);
+            (attempt.last_status, attempt.live_then) = (Some(status), live.len());
+            attempt.doomed_then = doomed;
         }
         self.counts.registrations += usize::from(status == 200);
         match status {

@@ -24,25 +24,25 @@ impl World {
             .get(&call.number.to_string())
             .cloned()
             .unwrap_or_default();
-        let is_clear = !(hardships.network
-            || hardships.vendor
-            || hardships.outsiders
+        let is_counted = !(hardships.outsiders
             // Whom the application deletes is no user any more, before the lists say so.
             || hardships.departures
             // Without their registry, replicas do not take turns.
             || (hardships.database && self.plan.replicas > 1)
-            || hardships.crashes
-            || hardships.terms
             || hardships.hands)
             && self.plan.vendor.list_lag.is_zero()
             && witness.terms.mode == Mode::Enforce;
+        // Where no deletion is late, nobody is on the way out either.
+        let is_clear =
+            is_counted && !(hardships.network || hardships.vendor || hardships.crashes || hardships.terms);
         let is_managed = !answer.admission().contains("reason=")
             && answer.status == 200
             && !is_replayed
             && !answer.admission().contains("retried");
-        let most = witness.terms.max_users;
-        witness.require(!is_clear || !is_managed || attempt.live_then <= most, || {
-            format!("R8: with {user} there are {} users of {most}", attempt.live_then)
+        let (most, live) = (witness.terms.max_users, attempt.live_then);
+        let doomed = if is_clear { 0 } else { attempt.doomed_then };
+        witness.require(!is_counted || !is_managed || live - doomed <= most, || {
+            format!("R8: with {user} there are {live} users of {most}, and {doomed} may still go")
         });
         if self.plan.is_calm {
             let (status, admission) = (answer.status, answer.admission());
