@@ -14,6 +14,8 @@ from story import Folder, Story, TwoReplicas
 FOLDER = ROOT / "deploy/compose"
 FILES = ["compose.yaml", "compose.postgres.yaml"]
 PAGE = "compose.md"
+# The last of each block that makes some.
+SECRETS = ["ops_token", "postgres_password"]
 # The program is that of the Python environment that runs this.
 COMPOSE = pathlib.Path(sys.executable).parent / "docker-compose"
 # Compose's own form of Docker's.
@@ -21,12 +23,13 @@ PROGRAM = "/snaptrade-sidecar"
 
 
 class Project:
-    """A copy of the folder, with `.env` and secrets made as the page says, and what Compose makes of it."""
+    """A copy of the folder, with `.env`, policy and secrets made as the page says, and what Compose makes of it."""
 
     def __init__(self, folder, *files):
         # In its place in the project, since it names other folders of that.
         self.folder = folder / "deploy/compose"
-        shutil.copytree(FOLDER, self.folder)
+        # Without what is this machine's own.
+        shutil.copytree(FOLDER, self.folder, ignore=shutil.ignore_patterns("config", "secrets"))
         (folder / "config").symlink_to(ROOT / "config")
         example = (self.folder / ".env.example").read_text()
         values = {"SNAPTRADE_CLIENT_ID": CLIENT_ID, "SNAPTRADE_CONSUMER_KEY": CONSUMER_KEY, "NOTICE_SECRET": "n" * 64}
@@ -34,9 +37,9 @@ class Project:
             assert f"{name}=''\n" in example, f"{name} is not in .env.example"
             example = example.replace(f"{name}=''\n", f"{name}='{value}'\n")
         (self.folder / ".env").write_text(example)
-        for name in ("ops_token", "postgres_password"):
-            made = block(PAGE, f"openssl rand -hex 32 > secrets/{name}")
-            run(["sh", "-euc", made], cwd=self.folder, env=environment())
+        makes = ["install -d -m 755 config", *(f"openssl rand -hex 32 > secrets/{name}" for name in SECRETS)]
+        for words in makes:
+            run(["sh", "-euc", block(PAGE, words)], cwd=self.folder, env=environment())
         chosen = [part for file in files for part in ("--file", file)]
         said = run([COMPOSE, *chosen, "config", "--format", "json"], cwd=self.folder, env=environment())
         self.model = json.loads(said)

@@ -15,6 +15,9 @@ from story import NOTIFY_URL, Folder, Story, TwoReplicas
 
 FOLDER = ROOT / "deploy/kubernetes"
 PAGE = "kubernetes.md"
+# Its overlay.
+OVERLAY = "deploy/kubernetes/mine"
+MONITORING = "../monitoring"
 KUBERNETES_VERSION = "1.37"
 HARDENED = {
     "allowPrivilegeEscalation": False,
@@ -101,19 +104,24 @@ class Laid(Folder):
 
     def overlay(self, *components):
         """The page's overlay, with these components more."""
+        return built(self.laid_overlay(*components) / OVERLAY)
+
+    def laid_overlay(self, *components):
+        """A folder with a copy of the project's, and the overlay in it that the page's commands and text make."""
         folder = self.folder()
-        shutil.copytree(FOLDER, folder / "kubernetes")
-        mine = folder / "kubernetes/mine"
-        mine.mkdir()
+        # Without what is this machine's own.
+        shutil.copytree(FOLDER, folder / "deploy/kubernetes", ignore=shutil.ignore_patterns("mine"))
+        run(["sh", "-euc", block(PAGE, f"mkdir {OVERLAY}")], cwd=folder, env=environment())
         text = yaml.safe_load(block(PAGE, "resources: [../base]", "yaml"))
-        text["components"] += components
-        (mine / "kustomization.yaml").write_text(yaml.safe_dump(text))
-        return built(mine)
+        assert "components" not in text, "what not every cluster has is chosen"
+        text["components"] = list(components)
+        (folder / OVERLAY / "kustomization.yaml").write_text(yaml.safe_dump(text))
+        return folder
 
 
 class KubernetesFiles(Laid, Case):
     def test_every_object_is_as_its_schema_wants_it(self):
-        objects = [*built(FOLDER / "base"), *self.overlay("../replicas")]
+        objects = [*built(FOLDER / "base"), *self.overlay(MONITORING, "../replicas")]
         kinds = {thing["kind"] for thing in objects}
         self.assertLessEqual({"Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget", "PodMonitor"}, kinds)
         for thing in objects:
@@ -123,7 +131,7 @@ class KubernetesFiles(Laid, Case):
                 kubernetes_validate.validate(thing, KUBERNETES_VERSION, strict=True)
 
     def test_a_key_that_no_schema_has_is_noticed(self):
-        for thing in self.overlay("../replicas"):
+        for thing in self.overlay(MONITORING, "../replicas"):
             thing["spec" if "spec" in thing else "metadata"]["noSuchKey"] = "x"
             if thing["apiVersion"].startswith("monitoring.coreos.com/"):
                 self.assertNotEqual(monitored(thing), thing)
@@ -152,7 +160,7 @@ class KubernetesFiles(Laid, Case):
             self.assertEqual(cluster.sidecar["restartPolicy"], "Always", "else it is no native sidecar")
 
     def test_who_looks_for_the_ops_port_finds_it_and_nobody_else(self):
-        cluster = Cluster(self.overlay(), {})
+        cluster = Cluster(self.overlay(MONITORING), {})
         ports = {port["name"]: port["containerPort"] for port in cluster.sidecar["ports"]}
         monitor = cluster.objects["PodMonitor", "snaptrade-sidecar"]["spec"]
         self.assertEqual([end["port"] for end in monitor["podMetricsEndpoints"]], list(ports))
@@ -172,6 +180,21 @@ class KubernetesFiles(Laid, Case):
         self.assertEqual(cluster.backend["image"], "your.registry/backend:1")
         self.assertEqual(cluster.sidecar["image"], "your.registry/snaptrade-sidecar:0.1.0")
 
+    def test_the_overlay_wants_nothing_that_a_cluster_need_not_have(self):
+        self.assertIn(f"# components: [{MONITORING}]", block(PAGE, "resources: [../base]", "yaml"))
+        own = [thing["kind"] for thing in self.overlay() if thing["apiVersion"].startswith("monitoring.coreos.com/")]
+        self.assertEqual(own, [])
+
+    def test_the_overlays_configuration_is_the_sidecars_and_a_change_keeps_its_name(self):
+        folder = self.laid_overlay()
+        before = Cluster(built(folder / OVERLAY), secret(self.folder())[1])
+        run(["sh", "-euc", block(PAGE, "sed -i")], cwd=folder, env=environment())
+        after = Cluster(built(folder / OVERLAY), secret(self.folder())[1])
+        # So that no Pod is replaced for it.
+        self.assertEqual(after.workload, before.workload)
+        deployment = after.deployment()
+        self.assertIn('\nmode = "enforce"\n', deployment.files[deployment.configuration][0])
+
 
 def monitored(thing):
     """What is left of an object once the operator's types have read it: what they do not know is lost."""
@@ -186,7 +209,7 @@ class Kubernetes(Laid, Story, Case):
     def setUp(self):
         made, data = secret(self.folder())
         self.assertEqual(made["name"], "snaptrade")
-        self.cluster = Cluster(built(FOLDER / "base"), data)
+        self.cluster = Cluster(self.overlay(), data)
 
     def deployment(self):
         return self.cluster.deployment()
