@@ -32,6 +32,9 @@ const PREAMBLE: &str = "\
 /// That a limit is set tells more than its number.
 pub(super) const MAX_USERS: &str = "tenants.*.max_users";
 
+/// What is printed in the place of a secret, and refused as one.
+pub(super) const REDACTED: &str = "[redacted]";
+
 /// Of the secrets, the one with a default, and with more in it than a secret.
 const REGISTRY: &str = "registry.url";
 const REGISTRY_FILE: &str = "registry.url_file";
@@ -135,13 +138,13 @@ fn registry(url: &str) -> String {
         Ok(home) => quoted(&home.to_string()),
         // Empty, it is unset.
         Err(_) if url.is_empty() => quoted(url),
-        Err(_) => quoted("[redacted]"),
+        Err(_) => quoted(REDACTED),
     }
 }
 
 fn without_query(url: &str) -> String {
     match url.split_once('?') {
-        Some((url, _)) => format!("{url}?[redacted]"),
+        Some((url, _)) => format!("{url}?{REDACTED}"),
         None => url.to_owned(),
     }
 }
@@ -155,7 +158,7 @@ fn toml(value: &Value, place: &Place) -> String {
         Value::Text(text) | Value::Span { written: text, .. } => quoted(text),
         // A default stands in the reference for all to see.
         Value::Secret(text) if text.is_empty() || *place == Place::Default => quoted(text),
-        Value::Secret(_) => quoted("[redacted]"),
+        Value::Secret(_) => quoted(REDACTED),
         Value::Switch(on) => on.to_string(),
         Value::Count(count) => count.to_string(),
         Value::List(items) => {

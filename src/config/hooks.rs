@@ -7,6 +7,7 @@ use std::str::FromStr as _;
 use http::uri::{Authority, Scheme};
 use reqwest::Url;
 
+use super::effective::REDACTED;
 use super::fault::{Place, Problem};
 use super::identity::identity;
 use super::reader::Reader;
@@ -78,9 +79,9 @@ pub(super) fn notify(reader: &mut Reader<'_>) -> Option<Notify> {
     const URL: &str = "tenants.*.eviction.notify_url";
     const SECRET: &str = "tenants.*.eviction.notify_secret";
     const SECRET_FILE: &str = "tenants.*.eviction.notify_secret_file";
-    let url = reader.parsed(URL, optional_url)?;
+    let url = reader.parsed(URL, optional_url);
     let secret = reader.secret(SECRET, SECRET_FILE);
-    match (url, secret) {
+    match (url?, secret) {
         (Some(url), Some((secret, place))) => {
             if secret.chars().count() < SECRET_CHARS_MIN {
                 let key = reader.path(SECRET);
@@ -126,6 +127,10 @@ pub(super) fn url(text: &str) -> Result<Url, Problem> {
     let url = Url::parse(text).map_err(|_| refused("is not a URL"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(refused("is neither http nor https"));
+    }
+    if url.query() == Some(REDACTED) {
+        let what = format!("has {REDACTED:?} after the \"?\", which `check` prints in a query's place");
+        return Err(Problem::new(what, "write the URL itself"));
     }
     // It would be sent as a password, and shown by `check`.
     if !url.username().is_empty() || url.password().is_some() {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Files;
+use super::effective::REDACTED;
 use super::fault::{Fault, Place, Problem};
 use super::file::read_bounded;
 use super::home;
@@ -186,6 +187,10 @@ impl<'a> Reader<'a> {
         match (inline, path.as_str()) {
             ((text, _), "") if text.is_empty() => None,
             ((text, place), "") => {
+                if let Some(problem) = unmeant(&text, file_key) {
+                    self.fault(key, place, problem);
+                    return None;
+                }
                 if let Place::File { path, .. } = &place {
                     self.note_if_exposed(path, key, &text);
                 }
@@ -213,14 +218,16 @@ impl<'a> Reader<'a> {
     ) -> Option<(String, Place)> {
         self.files.note(path);
         let problem = match read_bounded(path) {
-            Ok(text) => {
-                let secret = text.trim_end_matches(['\r', '\n']);
-                if !secret.is_empty() {
-                    self.note_if_exposed(path, key, secret);
-                    return Some((secret.to_owned(), place));
+            Ok(text) => match text.trim_end_matches(['\r', '\n']) {
+                "" => Problem::new(format!("{} is empty", path.display()), "write the secret into it"),
+                secret => {
+                    let Some(Problem { what, remedy }) = unmeant(secret, file_key) else {
+                        self.note_if_exposed(path, key, secret);
+                        return Some((secret.to_owned(), place));
+                    };
+                    Problem::new(format!("what is in {} {what}", path.display()), remedy)
                 }
-                Problem::new(format!("{} is empty", path.display()), "write the secret into it")
-            }
+            },
             Err(error) => Problem::new(
                 format!("{} cannot be read: {error}", path.display()),
                 "give a readable file",
@@ -243,6 +250,18 @@ impl<'a> Reader<'a> {
             self.warn(exposure(&path, &keys));
         }
     }
+}
+
+/// What can hardly be meant as a secret, and that nobody would tell from the right one but by being refused.
+fn unmeant(secret: &str, file_key: &str) -> Option<Problem> {
+    if secret == REDACTED {
+        let file = file_key.rsplit('.').next().unwrap_or(file_key);
+        let what = format!("is {REDACTED:?}, which `check` prints in a secret's place");
+        let remedy = format!("write the secret itself, or set {file} to a file that holds it");
+        return Some(Problem::new(what, remedy));
+    }
+    let has_edges = secret.trim().len() != secret.len();
+    has_edges.then(|| Problem::new("begins or ends with white space", "leave that out"))
 }
 
 /// Whether what this key of a secret says is one: most registries' URLs hold none.

@@ -70,6 +70,14 @@ async fn r13_check_prints_what_is_in_effect_and_no_secret() {
     );
     // What it prints is a configuration file, but for the secrets.
     let printed = folder.path().join("printed.toml");
+    fs::write(&printed, &ended.out).unwrap();
+    let again = run(&["check", "--config", printed.to_str().unwrap()], &[]).await;
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert_eq!(
+        again.err.matches("write the secret itself").count(),
+        3,
+        "{again:?}"
+    );
     fs::write(&printed, ended.out.replace("[redacted]", "a-secret-for-now")).unwrap();
     let again = run(&["check", "--config", printed.to_str().unwrap()], &[]).await;
     assert_eq!(again.code, Some(0), "{again:?}");

@@ -13,14 +13,14 @@ fn with_key_file(text: &str, mode: u32) -> Scene {
 
 #[test]
 fn a_secret_may_come_from_a_file() {
-    let scene = with_key_file("s3cret \r\n", 0o600);
+    let scene = with_key_file("s3cret\r\n", 0o600);
     let Loaded {
         config,
         warnings,
         effective,
         ..
     } = scene.load();
-    assert_eq!(config.tenants[0].consumer_key.expose(), "s3cret ");
+    assert_eq!(config.tenants[0].consumer_key.expose(), "s3cret");
     assert!(warnings.is_empty(), "{warnings:?}");
     let line = format!(
         "consumer_key_file = \"{}\" # command line",
@@ -127,6 +127,76 @@ fn both_forms_of_a_secret_in_one_source_are_a_fault() {
             "tenants.default.consumer_key_file (command line): is set beside tenants.default.consumer_key; \
           keep one of the two"
         ]
+    );
+}
+
+#[test]
+fn what_check_prints_in_a_secrets_place_is_none() {
+    let scene = Scene::minimal()
+        .file("[ops]\ntoken = \"t0ken-s3cret\"\n[tenants.default.eviction]\nnotify_url = \"https://app.test/?k=s3cret\"\nnotify_secret = \"n0tice-s3cret-here\"");
+    let printed = scene.load().effective.to_string();
+    let scene = Scene::new().file(&printed);
+    let remedy = |file: &str| format!("write the secret itself, or set {file} to a file that holds it");
+    let told = |fault: &str| fault.replace(|c: char| c.is_ascii_digit(), "");
+    let place = "(sidecar.toml:): ";
+    let said = format!("{place}is \"[redacted]\", which `check` prints in a secret's place; ");
+    assert_eq!(
+        scene.faults().iter().map(|fault| told(fault)).collect::<Vec<_>>(),
+        [
+            format!("ops.token {said}{}", remedy("token_file")),
+            format!(
+                "tenants.default.consumer_key {said}{}",
+                remedy("consumer_key_file")
+            ),
+            format!(
+                "tenants.default.eviction.notify_url {place}has \"[redacted]\" after the \"?\", which `check` prints in a \
+                 query's place; write the URL itself"
+            ),
+            format!(
+                "tenants.default.eviction.notify_secret {said}{}",
+                remedy("notify_secret_file")
+            ),
+        ]
+    );
+    // Another source may say it.
+    let whole = printed.replace("[redacted]", "a-secret-for-now");
+    let scene = Scene::minimal().file(&whole.replace(
+        "consumer_key = \"a-secret-for-now\"",
+        "consumer_key = \"[redacted]\"",
+    ));
+    assert_eq!(scene.load().config.tenants[0].consumer_key.expose(), "s3cret");
+}
+
+#[test]
+fn white_space_around_a_secret_is_refused() {
+    let said = "begins or ends with white space; leave that out";
+    for text in [
+        " s3cret",
+        "s3cret\n",
+        "s3cret\r",
+        "\ts3cret",
+        "s3cret\u{a0}",
+        "\n",
+    ] {
+        let scene = Scene::new().env(ID).env(("SNAPTRADE_CONSUMER_KEY", text));
+        assert_eq!(
+            scene.faults(),
+            [format!(
+                "tenants.default.consumer_key (environment variable SNAPTRADE_CONSUMER_KEY): {said}"
+            )]
+        );
+    }
+    for key in [
+        "ops.token",
+        "registry.url",
+        "tenants.default.eviction.notify_secret",
+    ] {
+        let scene = Scene::minimal().flag(key, "sixteen-and-more ");
+        assert_eq!(scene.faults(), [format!("{key} (command line): {said}")]);
+    }
+    assert_eq!(
+        with_key_file("s3 cret \r\n", 0o600).faults(),
+        [format!("{KEY_FILE} (command line): what is in key {said}")]
     );
 }
 
