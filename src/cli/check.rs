@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Failure, Settings, say};
 use crate::config;
+use crate::registry::Registry;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -23,11 +24,10 @@ pub(super) fn run(check: &Check) -> Result<(), Failure> {
     }
     let loaded = check.settings.load()?;
     say(loaded.effective.to_string().trim_end())?;
-    let mut remarks: Vec<String> = loaded
-        .warnings
-        .iter()
-        .map(|warning| format!("warning: {warning}\n"))
-        .collect();
+    // Where and as whom the sidecar runs it may be otherwise, so that this is no fault.
+    let obstacle = Registry::obstacle(&loaded.config.registry.home).map(|error| error.to_string());
+    let warnings = loaded.warnings.iter().chain(&obstacle);
+    let mut remarks: Vec<String> = warnings.map(|warning| format!("warning: {warning}\n")).collect();
     let tenants = loaded.config.tenants.len();
     let plural = if tenants == 1 { "" } else { "s" };
     if let Some(tracing) = &loaded.config.tracing {

@@ -84,6 +84,9 @@ enum Command {
     /// Validate the configuration, say every fault at once, and print what is in effect, secrets redacted
     Check(check::Check),
     /// Ask a running sidecar for its health: exits 0 if it is well, 1 if not (for container health checks)
+    ///
+    /// Nobody is asked for it: whether SnapTrade takes the key, and a database is there, shows in `serve`. Whether a SQLite file could
+    /// be opened is looked at, as the user who runs this, and nothing is created.
     Health(health::Health),
     /// Ask a running sidecar how it and its tenants stand
     Status(operate::Status),

@@ -157,6 +157,15 @@ impl Registry {
         })
     }
 
+    /// What would keep this process from opening a registry there, as far as that shows without creating anything or asking a
+    /// server.
+    pub fn obstacle(home: &Home) -> Option<RegistryError> {
+        match home {
+            Home::Sqlite(path) => sqlite::obstacle(path),
+            Home::Memory | Home::Postgres(_) => None,
+        }
+    }
+
     /// Finds out whether a file that could not be changed can be again; a shared registry is looked at every second anyhow.
     pub async fn probe(&self) {
         if let Self::Sqlite(sqlite) = self {

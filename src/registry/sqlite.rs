@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::SqlitePool;
 
 use super::Result;
+pub(super) use open::obstacle;
 
 #[derive(Debug)]
 pub struct Sqlite {

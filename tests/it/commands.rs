@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::{fs, io};
 
 use crate::harness::Harness;
-use crate::program::{Program, command, run};
+use crate::program::{Program, TWO_VARIABLES, command, run};
 
 const SECRETS: [&str; 3] = ["s3cret-consumer-key", "s3cret-token", "s3cret-of-env-file"];
 
@@ -81,6 +81,24 @@ async fn r13_check_prints_what_is_in_effect_and_no_secret() {
     fs::write(&printed, ended.out.replace("[redacted]", "a-secret-for-now")).unwrap();
     let again = run(&["check", "--config", printed.to_str().unwrap()], &[]).await;
     assert_eq!(again.code, Some(0), "{again:?}");
+}
+
+#[tokio::test]
+async fn check_says_that_a_registry_cannot_be_where_it_is_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = |file: &str| format!("--set=registry.url=sqlite://{}/{file}", folder.path().display());
+    let valid = "the configuration is valid: 1 tenant\n";
+    let ended = run(&["check", &url("missing/x.db")], &TWO_VARIABLES).await;
+    // Where the sidecar will run, it may be there.
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let at = folder.path().join("missing");
+    let at = at.display();
+    let said =
+        format!("warning: the registry {at}/x.db cannot be created, its directory is missing; create {at}\n");
+    assert_eq!(ended.err, said + valid);
+    let ended = run(&["check", &url("x.db")], &TWO_VARIABLES).await;
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), valid));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

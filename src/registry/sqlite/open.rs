@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqlitePool};
 
@@ -92,9 +93,25 @@ fn private() -> OpenOptions {
     options
 }
 
+/// What would keep this process from opening it, as far as that shows without creating or locking anything.
+pub(in crate::registry) fn obstacle(path: &Path) -> Option<RegistryError> {
+    let there = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        opened => opened.map(drop),
+    };
+    // Files are put beside it, too.
+    let around = || access(directory(path), Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from);
+    let error = there.and_then(|()| around()).err()?;
+    Some(unopened(path, &error))
+}
+
+fn directory(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
 fn unopened(path: &Path, error: &io::Error) -> RegistryError {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
+    let directory = directory(path);
     let (cause, remedy) = match error.kind() {
         io::ErrorKind::NotFound => (
             "cannot be created, its directory is missing".to_owned(),

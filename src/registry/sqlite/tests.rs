@@ -1,5 +1,6 @@
 //! What cannot be had from outside: a connection that has to fail.
 
+use std::path::Path;
 use std::task::{Context, Waker};
 
 use tempfile::TempDir;
@@ -39,6 +40,35 @@ async fn r7_a_commit_is_on_the_disk_before_it_is_reported() {
         .unwrap();
     // 2 is FULL.
     assert_eq!((synchronous, journal.as_str()), (2, "wal"));
+}
+
+#[tokio::test]
+async fn what_would_keep_it_from_being_opened_shows_without_opening_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let told = |path: &Path| obstacle(path).map(|error| error.to_string());
+    let path = at("missing/registry.db");
+    assert_eq!(
+        told(&path),
+        Some(format!(
+            "the registry {} cannot be created, its directory is missing; create {}",
+            path.display(),
+            at("missing").display()
+        ))
+    );
+    std::fs::create_dir(at("folder")).unwrap();
+    let is_folder = told(&at("folder")).unwrap();
+    assert!(
+        is_folder.contains(" is a directory; name a file in it"),
+        "{is_folder}"
+    );
+    let path = at("folder/registry.db");
+    assert_eq!(told(&path), None);
+    assert_eq!(std::fs::read_dir(at("folder")).unwrap().count(), 0);
+    // Nor is one that is in use disturbed.
+    let sqlite = Sqlite::open(&path).await.unwrap();
+    assert_eq!(told(&path), None);
+    record(&sqlite, "works").await.unwrap();
 }
 
 #[tokio::test]
