@@ -148,6 +148,8 @@ impl Reloader {
     fn apply(&mut self, loaded: Loaded, is_asked: bool, began: Instant) -> &'static str {
         self.watch = Watch::new(loaded.files);
         self.warn(loaded.warnings);
+        let overridden = loaded.overridden.iter();
+        let overridden = listed(overridden.map(|(key, by)| format!("{key} ({by} goes over the file)")));
         let before = self.live.load();
         let change = change(&before.config, loaded.config, &self.bindings);
         let is_nothing = change.is_nothing();
@@ -170,9 +172,12 @@ impl Reloader {
                     .map(|TenantChange { name, kind }| format!("{name} ({kind})")),
             );
             let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(keys, tenants, took_ms, "reloaded the configuration");
-        } else if is_asked {
-            tracing::info!("reloaded the configuration, and nothing of what is in force changed");
+            tracing::info!(keys, tenants, overridden, took_ms, "reloaded the configuration");
+        } else if is_asked || overridden.is_some() {
+            tracing::info!(
+                overridden,
+                "reloaded the configuration, and nothing of what is in force changed"
+            );
         }
         self.journal(entries);
         self.wait(waiting);

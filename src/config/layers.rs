@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fault::{Place, Problem};
-use super::keys::{Key, Slot, find};
+use super::keys::{Key, Slot, fill, find};
 use super::value::{Item, Value};
 
 /// Keys of which one stands for the other, because a secret is written in one place only.
@@ -28,11 +28,15 @@ pub(super) struct Layer {
     pub(super) tenants: Vec<(String, Place)>,
 }
 
+/// Whose key, if it is a tenant's, and which.
+type Address = (Option<String>, &'static str);
+
 /// What all sources say together.
 #[derive(Default)]
 pub(super) struct Layers {
-    settings: BTreeMap<(Option<String>, &'static str), Setting>,
+    settings: BTreeMap<Address, Setting>,
     tenants: BTreeMap<String, Place>,
+    overridden: BTreeMap<String, Place>,
 }
 
 impl Layers {
@@ -50,11 +54,29 @@ impl Layers {
                     .or_insert_with(|| setting.place.clone());
             }
             let other = partner(slot.key.path).map(|path| (slot.tenant.clone(), path));
-            if let Some(other) = other.filter(|other| !setting.value.is_unset() && !given.contains(other)) {
-                self.settings.remove(&other);
+            let by = setting.place.clone();
+            if let Some(other) = other.filter(|other| !setting.value.is_unset() && !given.contains(other))
+                && let Some(lost) = self.settings.remove(&other)
+            {
+                self.note_overridden(&other, &lost, &by);
             }
-            self.settings.insert(address(&slot), setting);
+            if let Some(lost) = self.settings.insert(address(&slot), setting) {
+                self.note_overridden(&address(&slot), &lost, &by);
+            }
         }
+    }
+
+    fn note_overridden(&mut self, (tenant, path): &Address, lost: &Setting, by: &Place) {
+        let key = fill(path, tenant.as_deref());
+        let is_in_file = matches!(lost.place, Place::File { .. }) || self.overridden.contains_key(&key);
+        if is_in_file && *by != Place::Default {
+            self.overridden.insert(key, by.clone());
+        }
+    }
+
+    /// What stands in the file, and does not hold: the keys, each with what goes over the file.
+    pub(super) fn overridden(&self) -> &BTreeMap<String, Place> {
+        &self.overridden
     }
 
     /// Adds an entry to a list, whatever the sources made of it.
@@ -86,7 +108,7 @@ impl Layers {
     }
 }
 
-fn address(slot: &Slot) -> (Option<String>, &'static str) {
+fn address(slot: &Slot) -> Address {
     (slot.tenant.clone(), slot.key.path)
 }
 

@@ -1,5 +1,6 @@
 //! The sources put together and validated.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
@@ -47,6 +48,8 @@ pub struct Loaded {
     /// What is suspicious, but no reason to refuse to work.
     pub warnings: Vec<String>,
     pub effective: Effective,
+    /// Keys that the file sets in vain, each with the variable or flag that goes over it.
+    pub overridden: BTreeMap<String, Place>,
     /// What was read.
     pub files: Files,
 }
@@ -100,6 +103,7 @@ pub fn load(sources: Sources) -> Result<Loaded, Faults> {
                 },
                 warnings,
                 effective: Effective::of(&layers),
+                overridden: layers.overridden().clone(),
                 files,
             })
         }

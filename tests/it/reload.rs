@@ -348,6 +348,24 @@ async fn the_ops_planes_own_settings_are_reloaded() {
 }
 
 #[tokio::test]
+async fn a_change_that_a_flag_goes_over_is_told_to_be_in_vain() {
+    let flag = ["--set", "tenants.default.max_users=4"];
+    let mut it = Scene::with(options(), &tenant("max_users = 1"), &flag).await;
+    // Nobody asks for it.
+    it.write(&tenant("max_users = 2"));
+    let told = it.program.logged(UNCHANGED).await;
+    let overridden = "tenants.default.max_users (command line goes over the file)";
+    assert_eq!(told["overridden"], overridden);
+    assert!(it.counts("user_limit{tenant=\"default\"} 4").await);
+    let reload = it.reload(&tenant("max_users = 3\nqueue_max = 7"), 1).await;
+    assert_eq!(
+        (tenants_of(&reload), &reload["overridden"]),
+        ("default (queue_max)", &overridden.into())
+    );
+    it.stop().await;
+}
+
+#[tokio::test]
 async fn nothing_is_reloaded_while_it_drains() {
     let mut it = Scene::start(&(tenant("max_users = 1") + "[proxy]\ndrain_delay = \"1h\"\n")).await;
     it.program.signal("TERM").await;

@@ -21,6 +21,31 @@ fn file_then_environment_then_flags() {
 }
 
 #[test]
+fn what_stands_in_the_file_in_vain_is_known_with_what_goes_over_it() {
+    let scene = Scene::minimal().file(
+        "[proxy]\nlisten = \"127.0.0.1:1\"\n[ops]\nlisten = \"127.0.0.1:2\"\n[log]\nlevel = \"warn\"\n\
+         [tenants.default]\nmax_users = 9\nconsumer_key_file = \"key\"",
+    );
+    let scene = scene
+        .env((LISTEN, "127.0.0.1:3"))
+        .env(("SNAPTRADE_SIDECAR__TENANTS__DEFAULT__MAX_USERS", "8"))
+        .env(("SNAPTRADE_SIDECAR__TENANTS__DEFAULT__QUEUE_MAX", "7"))
+        .flag("ops.listen", "127.0.0.1:4")
+        .flag("proxy.listen", "127.0.0.1:5");
+    let overridden = scene.load().overridden;
+    let told = overridden.iter().map(|(key, by)| format!("{key} by {by}"));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            "ops.listen by command line",
+            "proxy.listen by command line",
+            "tenants.default.consumer_key_file by environment variable SNAPTRADE_CONSUMER_KEY",
+            "tenants.default.max_users by environment variable SNAPTRADE_SIDECAR__TENANTS__DEFAULT__MAX_USERS",
+        ]
+    );
+}
+
+#[test]
 fn port_beats_the_file_and_the_default_only() {
     let port = ("PORT", "3000");
     assert_eq!(listen(&Scene::minimal().env(port)), "0.0.0.0:3000");
