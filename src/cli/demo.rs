@@ -19,6 +19,8 @@ use crate::upstream::{outbound, tls};
 
 const CLIENT_ID: &str = "DEMO";
 const CONSUMER_KEY: &str = "demo-consumer-key";
+/// No secret either: it opens nothing but what the demonstration shows, on loopback.
+const TOKEN: &str = "demo-operator-token";
 const LIMIT: usize = 5;
 const USERS: [&str; 6] = ["ada", "grace", "edsger", "barbara", "donald", "leslie"];
 
@@ -94,6 +96,7 @@ async fn build(demo: &Demo, simulator: &Simulator) -> Result<(App, Flush), Failu
         ("proxy.upstream", simulator.url()),
         ("proxy.listen", ANY_PORT.to_string()),
         ("ops.listen", ANY_PORT.to_string()),
+        ("ops.token", TOKEN.to_owned()),
         ("log.level", if demo.log { "info" } else { "warn" }.to_owned()),
         ("tenants.default.client_id", CLIENT_ID.to_owned()),
         ("tenants.default.consumer_key", CONSUMER_KEY.to_owned()),
@@ -249,7 +252,7 @@ fn addresses(proxy: SocketAddr, ops: SocketAddr, simulator: &Simulator) -> Strin
   Python 11.x      host=\"http://{proxy}/api/v1\"
   TypeScript 11.x  basePath: \"http://{proxy}\"
 
-  dashboard        http://{ops}/dashboard
+  dashboard        http://{ops}/dashboard (sign in with {TOKEN})
   health           http://{ops}/healthz
   status           http://{ops}/api/snaptrade/status
   metrics          http://{ops}/metrics

@@ -297,6 +297,25 @@ async fn the_demo_stays_up_until_it_is_interrupted() {
     let ended = program.end().await;
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
 }
+    // By the token that it names, everything can be tried.
+    let dashboard = program.said("/dashboard (sign in with ").await;
+    let (_, token) = dashboard.split_once("(sign in with ").unwrap();
+    let token = token.strip_suffix(')').unwrap();
+    let token = [("SNAPTRADE_SIDECAR__OPS__TOKEN", token)];
+    for (arguments, said) in [
+        (&["users"][..], "tenant default: 5 of 5 users, mode enforce\n"),
+        (&["evict", "grace", "--yes"], "grace is deleted\n"),
+        (&["pause"], "tenant default is paused: "),
+    ] {
+        let done = run(&[arguments, &["--url", &url]].concat(), &token).await;
+        assert!(done.code == Some(0) && done.out.starts_with(said), "{done:?}");
+    }
+    let asked = run(&["users", "--url", &url], &[]).await;
+    assert_eq!(asked.code, Some(1), "{asked:?}");
+    assert!(
+        asked.err.contains("set SNAPTRADE_SIDECAR__OPS__TOKEN"),
+        "{asked:?}"
+    );
 
 #[tokio::test]
 async fn a_command_that_there_is_not_says_which_there_are() {
