@@ -22,7 +22,7 @@ pub(super) struct Health {
     #[arg(long)]
     ready: bool,
     /// Ask this sidecar instead of the one that the configuration describes, such as http://127.0.0.1:9090
-    #[arg(long, value_name = "URL", env = OPS_URL)]
+    #[arg(long, value_name = "URL", env = OPS_URL, value_parser = talk::base)]
     url: Option<String>,
     /// PEM file of a CA to trust where the sidecar speaks TLS; the certificate that the configuration names is trusted anyway
     #[arg(long, value_name = "FILE")]
@@ -35,7 +35,7 @@ pub(super) fn run(health: &Health) -> Result<(), Failure> {
     let own = health.settings.ops_certificates();
     let (base, own) = if let Some(url) = &health.url {
         // Asked elsewhere, a sidecar need not be configured here.
-        (talk::base(url)?, own.unwrap_or_default())
+        (url.clone(), own.unwrap_or_default())
     } else {
         let (listen, own) = (health.settings.ops_listen()?, own?);
         (talk::base_of(listen, !own.is_empty()), own)

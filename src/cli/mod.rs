@@ -22,6 +22,7 @@ mod talk;
 mod trust;
 mod views;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -29,8 +30,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
+use clap::builder::{StringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, Parser, Subcommand};
 use rustls::pki_types::CertificateDer;
 
 use crate::COMMIT;
@@ -82,11 +84,11 @@ enum Command {
     /// Run a simulated SnapTrade alone, for tests of your own
     Simulate(simulate::Simulate),
     /// Validate the configuration, say every fault at once, and print what is in effect, secrets redacted
-    Check(check::Check),
-    /// Ask a running sidecar for its health: exits 0 if it is well, 1 if not (for container health checks)
     ///
     /// Nobody is asked for it: whether SnapTrade takes the key, and a database is there, shows in `serve`. Whether a SQLite file could
     /// be opened is looked at, as the user who runs this, and nothing is created.
+    Check(check::Check),
+    /// Ask a running sidecar for its health: exits 0 if it is well, 1 if not (for container health checks)
     Health(health::Health),
     /// Ask a running sidecar how it and its tenants stand
     Status(operate::Status),
@@ -127,8 +129,8 @@ struct Settings {
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
     /// Set any key of the configuration: --set tenants.default.max_users=20 (can be given more than once)
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Assignment)]
+    set: Vec<(String, String)>,
     /// Where the backend reaches the sidecar: --set proxy.listen=…
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<String>,
@@ -140,13 +142,26 @@ struct Settings {
     upstream: Option<String>,
 }
 
-/// Not a value parser of clap's, which would quote what it does not understand, secret or not.
-fn assignment(text: &str) -> Result<(String, String), Failure> {
-    text.split_once('=')
-        .map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
-        .ok_or_else(|| {
-            Failure("a --set has no \"=\"; write --set KEY=VALUE, such as --set log.level=debug".to_owned())
-        })
+/// Not a function as value parser, of which clap would quote what it does not understand, secret or not.
+#[derive(Clone)]
+struct Assignment;
+
+impl TypedValueParser for Assignment {
+    type Value = (String, String);
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        let text = StringValueParser::new().parse_ref(command, argument, value)?;
+        let Some((key, value)) = text.split_once('=') else {
+            let why = "a --set has no \"=\"; write --set KEY=VALUE, such as --set log.level=debug\n";
+            return Err(clap::Error::raw(ErrorKind::ValueValidation, why).with_cmd(command));
+        };
+        Ok((key.trim().to_owned(), value.to_owned()))
+    }
 }
 
 /// What went wrong, for whoever ran the command: printed once, with its causes.
@@ -214,39 +229,39 @@ fn with_a_tip(mut error: clap::Error) -> clap::Error {
 
 impl Settings {
     fn load(&self) -> Result<Loaded, Failure> {
-        config::load(self.sources()?).map_err(|faults| Failure(faults.to_string()))
+        config::load(self.sources()).map_err(|faults| Failure(faults.to_string()))
     }
 
     /// Where the ops plane listens, whatever else is configured, or is not.
     fn ops_listen(&self) -> Result<SocketAddr, Failure> {
-        config::ops_listen(self.sources()?).map_err(|faults| Failure(faults.to_string()))
+        config::ops_listen(self.sources()).map_err(|faults| Failure(faults.to_string()))
     }
 
     /// What the ops plane shows in TLS; empty where it speaks none.
     fn ops_certificates(&self) -> Result<Vec<CertificateDer<'static>>, Failure> {
-        config::ops_certificates(self.sources()?).map_err(|faults| Failure(faults.to_string()))
+        config::ops_certificates(self.sources()).map_err(|faults| Failure(faults.to_string()))
     }
 
     /// The ops plane's settings, token included, whatever else is configured, or is not. `flags` win over all.
     fn ops(&self, flags: impl Iterator<Item = (&'static str, String)>) -> Result<config::Ops, Failure> {
-        let mut sources = self.sources()?;
+        let mut sources = self.sources();
         let flags = flags.map(|(key, value)| (key.to_owned(), value));
         sources.flags.extend(flags);
         config::ops(sources).map_err(|faults| Failure(faults.to_string()))
     }
 
-    fn sources(&self) -> Result<Sources, Failure> {
-        Ok(Sources {
+    fn sources(&self) -> Sources {
+        Sources {
             file: self.config.clone(),
             env_file: self.env_file.clone(),
             env: std::env::vars_os().collect(),
-            flags: self.flags()?,
+            flags: self.flags(),
             starts_application: false,
-        })
+        }
     }
 
     /// The short forms stand before `--set`, so that the one that names the key wins.
-    fn flags(&self) -> Result<Vec<(String, String)>, Failure> {
+    fn flags(&self) -> Vec<(String, String)> {
         let short = [
             ("proxy.listen", &self.listen),
             ("ops.listen", &self.ops_listen),
@@ -254,8 +269,8 @@ impl Settings {
         ];
         short
             .into_iter()
-            .filter_map(|(key, value)| Some(Ok((key.to_owned(), value.clone()?))))
-            .chain(self.set.iter().map(|text| assignment(text)))
+            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)))
+            .chain(self.set.iter().cloned())
             .collect()
     }
 }

@@ -32,8 +32,8 @@ would have; what is known of it is when it was registered again.";
 #[derive(Debug, Args)]
 pub(super) struct Replay {
     /// Also by this order of eviction: keys as in eviction.order, with commas in between (can be given more than once)
-    #[arg(long, value_name = "KEYS")]
-    order: Vec<String>,
+    #[arg(long, value_name = "KEYS", value_parser = order)]
+    order: Vec<Vec<Key>>,
     /// With so many users at most, instead of the tenant's max_users; several with commas in between
     #[arg(long, value_name = "USERS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_users: Vec<u32>,
@@ -64,8 +64,7 @@ struct Report {
 }
 
 pub(super) fn run(asked: Replay) -> Result<(), Failure> {
-    let orders = asked.order.iter().map(|keys| order(keys));
-    let orders: Vec<Vec<Key>> = orders.collect::<Result<_, _>>()?;
+    let orders = asked.order;
     let running = asked.target.running()?;
     let (tenant, users, policies, entries, hours) = control_runtime()?.block_on(async {
         let tenant = running.tenant().await?;
@@ -95,12 +94,12 @@ pub(super) fn run(asked: Replay) -> Result<(), Failure> {
 }
 
 /// As it is written in the configuration.
-fn order(text: &str) -> Result<Vec<Key>, Failure> {
+fn order(text: &str) -> Result<Vec<Key>, String> {
     let known = Key::ALL.map(Key::token).join(", ");
     let mut keys = Vec::new();
     for token in text.split(',').map(str::trim).filter(|token| !token.is_empty()) {
-        let key = Key::from_token(token)
-            .ok_or_else(|| Failure(format!("--order: {} is no key; known are {known}", shown(token))))?;
+        let key =
+            Key::from_token(token).ok_or_else(|| format!("{} is no key; known are {known}", shown(token)))?;
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -219,13 +218,13 @@ mod tests {
     #[test]
     fn an_order_is_read_as_in_the_configuration() {
         assert_eq!(
-            order("never-active, oldest,oldest").ok().unwrap(),
+            order("never-active, oldest,oldest").unwrap(),
             [Key::NeverActive, Key::Oldest]
         );
-        assert!(order("").ok().unwrap().is_empty());
+        assert!(order("").unwrap().is_empty());
         assert_eq!(
-            order("oldest,newest").unwrap_err().to_string(),
-            "--order: newest is no key; known are oldest, least-recently-active, never-active, least-active, no-connections, \
+            order("oldest,newest").unwrap_err(),
+            "newest is no key; known are oldest, least-recently-active, never-active, least-active, no-connections, \
              broken-connections"
         );
         assert_eq!(name(&[Key::NeverActive, Key::Oldest]), "never-active,oldest");

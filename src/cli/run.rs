@@ -45,7 +45,7 @@ of its environment is as it was, but for SNAPTRADE_SIDECAR__OPS__TOKEN and SNAPT
 pub(super) fn run(run: &Run) -> Result<ExitCode, Ended> {
     let sources = Sources {
         starts_application: true,
-        ..run.settings.sources()?
+        ..run.settings.sources()
     };
     // Before the sidecar raises it, for itself alone.
     let files = getrlimit(Resource::Nofile).current;

@@ -36,7 +36,7 @@ pub(super) struct Target {
     #[arg(long)]
     json: bool,
     /// Ask this sidecar instead of the one that the configuration describes, such as http://127.0.0.1:9090
-    #[arg(long, value_name = "URL", env = OPS_URL)]
+    #[arg(long, value_name = "URL", env = OPS_URL, value_parser = talk::base)]
     url: Option<String>,
     /// PEM file of a CA to trust where the sidecar speaks TLS; the certificate that the configuration names is trusted anyway
     #[arg(long, value_name = "FILE")]
@@ -80,7 +80,6 @@ struct Named {
 
 impl Target {
     pub(super) fn running(self) -> Result<Running, Failure> {
-        let given = self.url.as_deref().map(talk::base).transpose()?;
         // Empty, the token itself does not stand beside the file.
         let instead = self
             .token_file
@@ -96,13 +95,15 @@ impl Target {
         let ops = settings.ops(instead.into_iter().flatten())?;
         let own = settings.ops_certificates();
         // Asked elsewhere, a sidecar need not be configured here.
-        let own = if given.is_some() {
+        let own = if self.url.is_some() {
             own.unwrap_or_default()
         } else {
             own?
         };
         Ok(Running {
-            base: given.unwrap_or_else(|| talk::base_of(ops.listen, !own.is_empty())),
+            base: self
+                .url
+                .unwrap_or_else(|| talk::base_of(ops.listen, !own.is_empty())),
             trust: Trust::new(self.ca.as_deref(), own)?,
             token: ops.token,
             json: self.json,

@@ -57,7 +57,7 @@ impl From<BuildError> for Ended {
 }
 
 pub(super) fn run(settings: &Settings) -> Result<(), Ended> {
-    let (prepared, log) = Prepared::by(settings.sources()?)?;
+    let (prepared, log) = Prepared::by(settings.sources())?;
     let log = Arc::new(Mutex::new(Some(log)));
     to_its_end(async {
         let log = Arc::clone(&log);

@@ -180,11 +180,15 @@ async fn r13_a_set_without_a_value_is_refused_without_quoting_it() {
         &["--set", "s3cret-token"],
     ] {
         let ended = run(arguments, &[]).await;
-        assert_eq!(ended.code, Some(1));
-        assert_eq!(
-            ended.err,
-            "error: a --set has no \"=\"; write --set KEY=VALUE, such as --set log.level=debug\n"
+        assert_eq!(ended.code, Some(2));
+        assert!(
+            ended.err.starts_with(
+                "error: a --set has no \"=\"; write --set KEY=VALUE, such as --set log.level=debug\n"
+            ),
+            "{}",
+            ended.err
         );
+        assert_no_secret(&ended.err);
     }
 }
 
@@ -293,10 +297,6 @@ async fn the_demo_stays_up_until_it_is_interrupted() {
         .to_owned();
     let asked = run(&["health", "--ready", "--url", &url], &[]).await;
     assert_eq!(asked.code, Some(0), "{asked:?}");
-    program.signal("INT").await;
-    let ended = program.end().await;
-    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
-}
     // By the token that it names, everything can be tried.
     let dashboard = program.said("/dashboard (sign in with ").await;
     let (_, token) = dashboard.split_once("(sign in with ").unwrap();
@@ -316,6 +316,10 @@ async fn the_demo_stays_up_until_it_is_interrupted() {
         asked.err.contains("set SNAPTRADE_SIDECAR__OPS__TOKEN"),
         "{asked:?}"
     );
+    program.signal("INT").await;
+    let ended = program.end().await;
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+}
 
 #[tokio::test]
 async fn a_command_that_there_is_not_says_which_there_are() {
@@ -332,6 +336,25 @@ async fn a_command_that_there_is_not_says_which_there_are() {
             "{command} is not in:\n{}",
             help.out
         );
+    }
+}
+
+#[tokio::test]
+async fn wrong_usage_ends_with_2_and_says_what_is_right() {
+    for (arguments, said) in [
+        (
+            &["health", "--url", "localhost:9090"][..],
+            "'--url <URL>': it is not a URL; write http://127.0.0.1:9090",
+        ),
+        (&["status", "--url", ""], "it is not a URL"),
+        (
+            &["replay", "--order", "oldest,newest"],
+            "'--order <KEYS>': newest is no key; known are oldest, ",
+        ),
+    ] {
+        let ended = run(arguments, &[]).await;
+        assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{ended:?}");
+        assert!(ended.err.contains(said), "{ended:?}");
     }
 }
 
