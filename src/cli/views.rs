@@ -45,8 +45,9 @@ pub(super) fn status(summary: &Summary) -> String {
     ];
     let rows: Vec<Vec<String>> = summary.tenants.iter().map(tenant).collect();
     let mut text = format!(
-        "{}: version {}, up {}, upstream {}, registry {}\n{}",
+        "{}{}: version {}, up {}, upstream {}, registry {}\n{}",
         shown(&summary.status),
+        but(summary.problems.len()),
         shown(&summary.version),
         uptime(summary.uptime_seconds),
         shown(&summary.upstream),
@@ -57,6 +58,15 @@ pub(super) fn status(summary: &Summary) -> String {
         let _ = writeln!(text, "problem: {}", sentence(problem));
     }
     text
+}
+
+/// The status is the process's own: that it is well does not mean that all is.
+fn but(problems: usize) -> String {
+    match problems {
+        0 => String::new(),
+        1 => ", with a problem".to_owned(),
+        several => format!(", with {several} problems"),
+    }
 }
 
 fn tenant(tenant: &Tenant) -> Vec<String> {
@@ -224,6 +234,23 @@ mod tests {
             calls: 0,
             connections: None,
             protected_by_hand: false,
+        }
+    }
+
+    #[test]
+    fn the_status_of_the_process_is_not_told_without_the_problems() {
+        for (problems, told) in [
+            (&[][..], "ok: version 1.0, up 5s"),
+            (&["One."], "ok, with a problem: version "),
+            (&["One.", "Another."], "ok, with 2 problems: version "),
+        ] {
+            let summary = serde_json::json!({
+                "status": "ok", "version": "1.0", "uptime_seconds": 5, "upstream": "https://a.b", "registry": "memory:",
+                "tenants": [], "problems": problems,
+            });
+            let text = status(&serde_json::from_value(summary).unwrap());
+            assert!(text.starts_with(told), "{text}");
+            assert_eq!(text.matches("\nproblem: ").count(), problems.len(), "{text}");
         }
     }
 

@@ -91,7 +91,7 @@ impl Guard {
         let Some(mut users) = called.outcome else {
             let error = LookError::of(called);
             self.log_failed_look(&error);
-            self.note_trouble(Some(&error.why));
+            self.note_trouble(Some((&error.why, error.remedy)));
             *last_failure = Some((clock::now(), error.clone()));
             return Err(error);
         };
@@ -133,8 +133,8 @@ impl Guard {
     }
 
     /// What keeps the users from being counted, or that nothing does.
-    pub(super) fn note_trouble(&self, why: Option<&str>) {
-        *lock(&self.state.trouble) = why.map(str::to_owned);
+    pub(super) fn note_trouble(&self, why_and_remedy: Option<(&str, &str)>) {
+        *lock(&self.state.trouble) = why_and_remedy.map(|(why, remedy)| format!("{why}; {remedy}"));
     }
 
     fn log_failed_look(&self, error: &LookError) {

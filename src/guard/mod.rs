@@ -95,7 +95,7 @@ pub struct Status {
     pub queued: usize,
     pub registrations: u64,
     pub evictions: u64,
-    /// Why the users could not be counted, if that failed when it was last tried.
+    /// Why the users could not be counted, and what to do about it, if that failed when it was last tried.
     pub trouble: Option<String>,
     /// Registrations that we could not verify and `SnapTrade` accepted: a way of signing that we do not know.
     pub unrecognised_accepted: u64,

@@ -189,7 +189,8 @@ impl Guard {
         let step = story.trace().call("list_users", &Method::GET);
         let called = self.list().await;
         story.called("list_users", &called, step);
-        self.note_trouble(called.failure.as_deref());
+        let failure = called.failure.as_deref();
+        self.note_trouble(failure.map(|why| (why, called.remedy())));
         called
             .retry_after()
             .map_or(Event::Listed(called.outcome), Event::Throttled)

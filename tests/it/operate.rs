@@ -68,6 +68,28 @@ async fn status_tells_how_every_tenant_stands() {
 }
 
 #[tokio::test]
+async fn status_does_not_begin_with_ok_alone_where_snaptrade_refuses_the_key() {
+    let it = before(&FIVE, &[("tenants.default.consumer_key", "another-key")]).await;
+    let ended = operate(&it, &["users"]).await;
+    assert!(
+        refused(&ended).contains("listUsers was answered with 401"),
+        "{ended:?}"
+    );
+    // That it could be asked is what the exit code says.
+    let ended = operate(&it, &["status"]).await;
+    let text = told(&ended);
+    assert!(text.starts_with("ok, with a problem: version "), "{text}");
+    assert!(
+        text.ends_with(
+            "\nproblem: tenant default: the users cannot be counted: listUsers was answered with 401; check client_id and \
+             consumer_key, and this machine's clock. Calls are forwarded, and nobody is evicted.\n"
+        ),
+        "{text}"
+    );
+    assert_eq!(it.stop().await.code, Some(0));
+}
+
+#[tokio::test]
 async fn users_and_what_was_done_to_them_are_tables() {
     let it = before(&["a", "b\u{1b}[2J\u{e9}"], &[]).await;
     assert_eq!(
