@@ -141,7 +141,7 @@ async fn set_paused(
 
 /// For how long it holds, if that is not for good.
 fn forgotten(guard: &Guard) -> Option<String> {
-    let lasts = "until this sidecar restarts, since registry.url is memory:";
+    let lasts = "until this sidecar restarts, since it remembers in memory only (registry.url = \"memory:\")";
     (!guard.registry_is_durable()).then(|| lasts.to_owned())
 }
 

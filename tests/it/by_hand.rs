@@ -14,7 +14,8 @@ mod paused;
 mod told;
 
 /// What lasts no longer than the process says so.
-const FORGOTTEN: &str = "until this sidecar restarts, since registry.url is memory:";
+const FORGOTTEN: &str =
+    "until this sidecar restarts, since it remembers in memory only (registry.url = \"memory:\")";
 pub(crate) const TOKEN: &str = "open-sesame-of-16";
 
 /// A sidecar with a token, before these users.

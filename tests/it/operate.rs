@@ -94,7 +94,8 @@ async fn users_and_what_was_done_to_them_are_tables() {
     let it = before(&["a", "b\u{1b}[2J\u{e9}"], &[]).await;
     assert_eq!(
         told(&operate(&it, &["protect", "a"]).await),
-        "a is protected: it is not evicted\nnote: until this sidecar restarts, since registry.url is memory:\n"
+        "a is protected: it is not evicted\nnote: until this sidecar restarts, since it remembers in memory only \
+         (registry.url = \"memory:\")\n"
     );
     let ended = operate(&it, &["users"]).await;
     let (heading, table) = told(&ended).split_once('\n').unwrap();
