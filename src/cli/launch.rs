@@ -49,7 +49,7 @@ pub(super) fn run(launch: &Launch) -> ExitCode {
     restore(launch.files);
     let error = Command::new(program).args(arguments).exec();
     if error.kind() == io::ErrorKind::NotFound {
-        failed(missing(program).to_owned(), NOT_FOUND)
+        failed(missing(program), NOT_FOUND)
     } else {
         failed(error.to_string(), NOT_STARTED)
     }
@@ -82,20 +82,25 @@ fn restore(files: Option<u64>) {
 }
 
 /// What is not there: the system says the same of the program and of the interpreter that a script names.
-fn missing(program: &OsStr) -> &'static str {
+fn missing(program: &OsStr) -> String {
     let path = Path::new(program);
-    if path.components().count() > 1 || path.is_absolute() {
+    let what = if path.components().count() > 1 || path.is_absolute() {
         if path.exists() {
-            "the interpreter that its first line names is not there"
-        } else {
-            "there is no such file"
+            return "the interpreter that its first line names is not there".to_owned();
         }
+        "there is no such file"
     } else {
         let places = std::env::var_os("PATH").unwrap_or_default();
         if std::env::split_paths(&places).any(|place| place.join(path).exists()) {
-            "it is in PATH, but the interpreter that its first line names is not there"
-        } else {
-            "there is no such program in PATH"
+            return "it is in PATH, but the interpreter that its first line names is not there".to_owned();
         }
-    }
+        "there is no such program in PATH"
+    };
+    let is_several_words = program.to_string_lossy().contains(char::is_whitespace);
+    let tip = if is_several_words {
+        "; it has a space in its name: leave out the quotes around a command and its arguments"
+    } else {
+        ""
+    };
+    format!("{what}{tip}")
 }

@@ -159,6 +159,17 @@ async fn a_command_that_cannot_be_started_is_named_with_why() {
     let path = format!("{}:{}", folder.path().display(), path());
     for (command, code, why) in [
         ("no-such-program", 127, "there is no such program in PATH"),
+        (
+            "sh -c true",
+            127,
+            "there is no such program in PATH; it has a space in its name: leave out the quotes around a command and its \
+             arguments",
+        ),
+        (
+            "./app.py --port 8000",
+            127,
+            "there is no such file; it has a space in its name: leave out the quotes around a command and its arguments",
+        ),
         (nothing.as_str(), 127, "there is no such file"),
         (
             stale.as_str(),
