@@ -65,6 +65,10 @@ impl Effective {
             let line = format!("{} = {value}", leaf(key));
             Some(match origin(&setting) {
                 Some(places) => format!("{line} # {places}\n"),
+                // Whoever loads the print-out does not set it by that.
+                None if key.path == MAX_USERS => {
+                    format!("# {line}, and not set: a registration evicts one at most\n")
+                }
                 None => line + "\n",
             })
         };

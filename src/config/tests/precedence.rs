@@ -182,6 +182,20 @@ fn variables_find_the_tenant_that_the_file_names() {
 }
 
 #[test]
+fn the_print_out_says_that_max_users_is_assumed_and_does_not_set_it() {
+    let told = "# max_users = 5, and not set: a registration evicts one at most\n";
+    let loaded = Scene::minimal().load();
+    let shown = loaded.effective.to_string();
+    assert!(shown.contains(told), "{shown}");
+    assert_eq!(loaded.config.tenants[0].terms.max_per_registration, 1);
+    let again = Scene::minimal().file(&shown.replace("[redacted]", "k")).load();
+    assert_eq!(again.config.tenants[0].terms.max_per_registration, 1);
+    let set = Scene::minimal().file("[tenants.default]\nmax_users = 5").load();
+    assert_eq!(set.config.tenants[0].terms.max_per_registration, 3);
+    assert!(!set.effective.to_string().contains(told));
+}
+
+#[test]
 fn the_print_out_names_the_source_of_what_is_not_a_default() {
     let scene = Scene::minimal()
         .file("[ops]\nhosts = []\nallowed_origins = [\"https://a.b\"]\n[tenants.default]\nmax_users = 9")
